@@ -1,0 +1,7 @@
+"""`python -m leptonami`."""
+
+from __future__ import annotations
+
+from leptonami.cli import main
+
+main()

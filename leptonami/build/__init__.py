@@ -1,0 +1,1 @@
+"""From a plan to an AMI, on EC2 and SSM."""
