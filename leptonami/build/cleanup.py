@@ -1,0 +1,116 @@
+"""What is temporary is removed, whatever happened: in reverse order, each removal tried, each outcome written down."""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from leptonami.console import say
+from leptonami.errors import LeptonamiError
+from leptonami.target import AwsError
+
+if TYPE_CHECKING:
+    from leptonami.runs import Journal
+
+__all__ = ["Cleanup", "Removal", "uninterrupted"]
+
+GONE_CODES = {
+    "InvalidAMIID.NotFound",
+    "InvalidAMIID.Unavailable",
+    "InvalidGroup.NotFound",
+    "InvalidInstanceID.NotFound",
+    "InvalidSnapshot.NotFound",
+    "NoSuchEntity",
+}
+
+
+@dataclass(frozen=True)
+class Removal:
+    """What came of removing one thing: `removed`, `was not there`, `kept` or `failed`, and then why."""
+
+    what: str
+    outcome: str
+    error: str | None = None
+
+
+class Cleanup:
+    """The removals that a build owes, newest first."""
+
+    def __init__(self, journal: Journal) -> None:
+        self.journal = journal
+        self._owed: dict[int, tuple[str, Callable[[], Any]]] = {}
+        self._next = 0
+        self.done: list[Removal] = []
+
+    def add(self, what: str, remove: Callable[[], Any]) -> int:
+        """Note a removal *before* the creating call; gives its number."""
+        self._next += 1
+        self._owed[self._next] = (what, remove)
+        return self._next
+
+    def replace(self, number: int, what: str, remove: Callable[[], Any]) -> None:
+        """Replace a removal by a more exact one, now that the id is known."""
+        self._owed[number] = (what, remove)
+
+    def forget(self, number: int) -> None:
+        """Take back a removal: nothing was made, or it is not temporary after all."""
+        self._owed.pop(number, None)
+
+    def keep(self) -> None:
+        """Keep everything, for somebody who wants to look; it is tagged, expires and is written down."""
+        for _, (what, _remove) in sorted(self._owed.items(), reverse=True):
+            self.journal.write("kept", what=what)
+            self.done.append(Removal(what, "kept"))
+        self._owed.clear()
+
+    def run(self) -> list[Removal]:
+        """Remove everything owed. One that fails does not keep the others from being tried."""
+        with uninterrupted():
+            for number, (what, remove) in sorted(self._owed.items(), reverse=True):
+                self.done.append(self._remove(what, remove))
+                self._owed.pop(number)
+        return self.done
+
+    def _remove(self, what: str, remove: Callable[[], Any]) -> Removal:
+        try:
+            with self.journal.action("remove", what=what):
+                remove()
+        except AwsError as error:
+            if error.code in GONE_CODES:
+                return Removal(what, "was not there")
+            return Removal(what, "failed", str(error))
+        except LeptonamiError as error:
+            return Removal(what, "failed", str(error))
+        return Removal(what, "removed")
+
+    @property
+    def left(self) -> list[Removal]:
+        """What is still there although it should not be."""
+        return [each for each in self.done if each.outcome == "failed"]
+
+
+@contextlib.contextmanager
+def uninterrupted() -> Iterator[None]:
+    """Let a Ctrl-C wait until the block is done: what is left behind costs money. The third one goes through."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    pressed = 0
+
+    def held(number: int, frame: Any) -> None:
+        nonlocal pressed
+        pressed += 1
+        if pressed >= 3:
+            signal.signal(signal.SIGINT, previous)
+            signal.default_int_handler(number, frame)
+        say("cleaning up what was temporary; this takes a minute (Ctrl-C three times leaves it behind, tagged)")
+
+    previous = signal.signal(signal.SIGINT, held)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, previous)

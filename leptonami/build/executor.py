@@ -1,0 +1,320 @@
+"""One build, from the plan to the AMI: look, launch, provision, verify, image, clean up. Their order is here."""
+
+from __future__ import annotations
+
+import getpass
+import platform
+import subprocess
+from dataclasses import asdict, dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from leptonami.build import builder as builders
+from leptonami.build import claims, image, preflight, requests, steps
+from leptonami.build.cleanup import Cleanup, Removal
+from leptonami.build.command import Shell
+from leptonami.build.work import Work
+from leptonami.errors import CheckFailed, InputError, Interrupted, LeptonamiError
+from leptonami.progress import Progress, Silent, Stage, Stages
+from leptonami.runs import Run, now
+from leptonami.target import Target
+
+if TYPE_CHECKING:
+    from leptonami.plan import Plan
+
+__all__ = ["BuildResult", "build", "context"]
+
+MANIFEST_SCHEMA = 1
+VERIFY_S = 900
+
+
+@dataclass(frozen=True)
+class BuildResult:
+    """What came of a build; `manifest` is the file that says it all."""
+
+    run: Run
+    image: image.Ami
+    base: Any
+    findings: tuple[claims.Finding, ...]
+    versions: dict[str, Any]
+    stages: tuple[Stage, ...]
+    removals: tuple[Removal, ...]
+    manifest: Path
+    provenance: str
+
+
+def context(plan: Plan, run_id: str) -> steps.Context:
+    """Give what the steps' scripts are rendered with."""
+    return steps.Context(
+        plan_name=plan.name,
+        run_id=run_id,
+        family=plan.family,
+        os=plan.os,
+        kubernetes=plan.kubernetes,
+        architecture=plan.architecture,
+        region=plan.region,
+        images=plan.images,
+    )
+
+
+def build(
+    target: Target,
+    plan: Plan,
+    *,
+    runs: Path,
+    run_id: str | None = None,
+    progress: Progress | None = None,
+    keep_on_error: bool = False,
+) -> BuildResult:
+    """Build the plan's image.
+
+    Parameters
+    ----------
+    target
+        Where; its region must be the plan's.
+    runs
+        The folder of all runs; the run gets its own in it.
+    run_id
+        The run's id; a new one by default.
+    progress
+        Where progress is shown; nowhere by default.
+    keep_on_error
+        Leave the builder as it is after a failure, to look at. It is tagged with its expiry.
+
+    Returns
+    -------
+    BuildResult
+        With the image, which is available and whose every claim was verified on the builder.
+
+    Raises
+    ------
+    InputError
+        The plan cannot work here.
+    CheckFailed
+        The builder does not hold what the plan claims; no image was made.
+    BuildError, CredentialsError, Timeout
+        What stopped the build.
+    Interrupted
+        Ctrl-C. As after every failure, what was temporary has been removed.
+    """
+    if plan.region != target.region:
+        raise InputError(
+            f"the plan is for {plan.region}, the target is {target.region}",
+            hint="open the target with the plan's region",
+        )
+    run = Run.create(runs, run_id)
+    return _Build(target, plan, run, progress or Silent(), keep_on_error=keep_on_error).run_all()
+
+
+class _Build:
+    """The state of a build that is going on; everything it learns goes into the manifest."""
+
+    def __init__(self, target: Target, plan: Plan, run: Run, progress: Progress, *, keep_on_error: bool) -> None:
+        self.target, self.plan, self.run, self.keep_on_error = target, plan, run, keep_on_error
+        self.journal = run.journal
+        self.cleanup = Cleanup(self.journal)
+        self.stages = Stages(progress)
+        self.work = Work(target, plan, self.journal, self.cleanup, progress)
+        self.started = now()
+        self.facts: dict[str, Any] = {}
+
+    def run_all(self) -> BuildResult:
+        self.journal.write("build", plan=self.plan.name, digest=self.plan.digest, provenance=self.target.provenance)
+        self._write_manifest("running")
+        try:
+            made, findings, versions, base = self._make()
+        except BaseException as error:
+            problem = self._after(error)
+            if problem is error:
+                raise
+            raise problem from error
+        self._tidy()
+        left = self.cleanup.left
+        manifest = self._write_manifest("succeeded" if not left else "succeeded, with leftovers")
+        return BuildResult(
+            run=self.run,
+            image=made,
+            base=base,
+            findings=findings,
+            versions=versions,
+            stages=tuple(self.stages.ended),
+            removals=tuple(self.cleanup.done),
+            manifest=manifest,
+            provenance=self.target.provenance,
+        )
+
+    def _make(self) -> tuple[image.Ami, tuple[claims.Finding, ...], dict[str, Any], Any]:
+        target, plan, work, stage = self.target, self.plan, self.work, self.stages.stage
+        with stage("look at the account and find the base image"):
+            site = preflight.survey(target, plan, self.run.id)
+            self.facts |= {
+                "base": site.base.as_dict(),
+                "disk": asdict(site.budget),
+                "image_name": site.image_name,
+                "owner": site.names.owner,
+            }
+        with stage("make what is temporary"):
+            groups = builders.create_group(work, site)
+            # Without steps nobody talks to the builder, so it needs no profile.
+            profile = None
+            if plan.steps:
+                profile = builders.create_profile(work, site)
+        with stage("launch the builder"):
+            builder = builders.launch(work, site, groups=groups, profile=profile)
+            self.facts["builder"] = asdict(builder)
+            builders.wait_running(work, builder.instance)
+        findings, versions = (), {}
+        if plan.steps:
+            findings, versions = self._provision(builder)
+        with stage("stop the builder"):
+            stopped = image.stop(work, builder)
+            if stopped:
+                builders.wait_stopped(work, builder.instance)
+        with stage("make the image"):
+            made, undo = image.create(work, site, builder, stopped=stopped)
+            self.facts["image"] = {"id": made, "name": site.image_name, "state": "pending"}
+            ami = image.wait_available(work, made)
+            with self.journal.action("ec2.ModifyImageAttribute", id=made, imds="v2.0"):
+                target.call(target.client("ec2").modify_image_attribute, **requests.protect_metadata(made))
+            self.cleanup.forget(undo)
+            self.facts["image"] = asdict(ami)
+        return ami, findings, versions, site.base
+
+    def _provision(self, builder: builders.Builder) -> tuple[tuple[claims.Finding, ...], dict[str, Any]]:
+        target, plan, stage = self.target, self.plan, self.stages.stage
+        with stage("wait for the builder's SSM agent"):
+            self.facts["agent"] = builders.wait_online(self.work, builder.instance)
+        around = context(plan, self.run.id)
+        shell = Shell(target, builder.instance, self.journal, self.stages.progress, run_id=self.run.id)
+        kept = self.facts["steps"] = []
+        for number, use in enumerate(plan.steps, start=1):
+            name = f"{number:02d}-{use.name}"
+            script = steps.render(use, around)
+            (self.run.folder / "scripts" / f"{name}.sh").write_text(script, encoding="utf-8")
+            timeout = use.timeout or steps.catalogue()[use.name].timeout
+            record: dict[str, Any] = {"step": use.name, "options": dict(use.options), "timeout_s": timeout}
+            kept.append(record)
+            with stage(f"step {number} of {len(plan.steps)}: {use.name}"):
+                outcome = shell.run(
+                    name,
+                    script,
+                    timeout=timeout,
+                    log=self.run.folder / "logs" / f"{name}.log",
+                    # The last step removes what the steps before it left on the disk, their logs included.
+                    keep_remote_log=number < len(plan.steps),
+                )
+                record |= {
+                    "seconds": outcome.seconds,
+                    "exit_code": outcome.code,
+                    "log": f"logs/{name}.log",
+                    "log_complete": outcome.log_complete,
+                }
+        with stage("verify every claim on the builder"):
+            answer = shell.run("verify", claims.script(plan, around), timeout=VERIFY_S, log=None)
+            findings = claims.parse(answer.stdout)
+            versions = claims.version_record(answer.stdout)
+            self.run.write_evidence(
+                "image-contents",
+                kind="findings",
+                provenance=target.provenance,
+                source=f"verification script on builder {builder.instance}",
+                payload={"findings": [asdict(each) for each in findings], "versions": versions},
+                raw=answer.stdout.encode(),
+            )
+            self.facts["findings"] = [asdict(each) for each in findings]
+            self.facts["versions"] = versions
+            self._judge(findings)
+        return findings, versions
+
+    def _judge(self, findings: tuple[claims.Finding, ...]) -> None:
+        """Refuse to image a builder that does not hold what the plan claims, a claim without an answer included."""
+        answered = {each.claim for each in findings}
+        silent = [each for each in claims.claims(self.plan) if each.id not in answered]
+        wrong = [each for each in findings if not each.ok]
+        if not wrong and not silent:
+            return
+        lines = [f"    {each.statement}: expected {each.expected}, found {each.observed}" for each in wrong]
+        lines += [f"    {each.statement}: not answered" for each in silent]
+        raise CheckFailed(
+            f"{len(wrong) + len(silent)} of {len(claims.claims(self.plan))} claims do not hold, so no image is made\n"
+            + "\n".join(lines),
+            resource=self.plan.name,
+            hint=f"the evidence is in {self.run.folder / 'evidence' / 'image-contents.json'}",
+        )
+
+    def _after(self, error: BaseException) -> BaseException:
+        """Clean up after a failure, write it down, and give the error that the caller sees."""
+        self.journal.write("stopped", error=f"{type(error).__name__}: {error}")
+        if self.keep_on_error and not isinstance(error, KeyboardInterrupt):
+            self.cleanup.keep()
+        else:
+            self._tidy()
+        problem: BaseException = error
+        if isinstance(error, KeyboardInterrupt):
+            problem = Interrupted(
+                "interrupted; "
+                + ("what was temporary has been removed" if not self.cleanup.left else self._leftovers()),
+                resource=f"run {self.run.id}",
+            )
+        elif isinstance(error, LeptonamiError) and self.cleanup.left:
+            error.hint = f"{error.hint + '. ' if error.hint else ''}{self._leftovers()}"
+        details = problem.as_dict() if isinstance(problem, LeptonamiError) else {"error": repr(problem)}
+        self._write_manifest("interrupted" if isinstance(error, KeyboardInterrupt) else "failed", error=details)
+        return problem
+
+    def _leftovers(self) -> str:
+        return (
+            "left behind, tagged leptonami:run="
+            + f"{self.run.id}: "
+            + ", ".join(each.what for each in self.cleanup.left)
+        )
+
+    def _tidy(self) -> None:
+        with self.stages.stage("remove what was temporary"):
+            self.cleanup.run()
+        self.stages.progress.close()
+
+    def _write_manifest(self, state: str, **more: Any) -> Path:
+        return self.run.write_manifest(
+            {
+                "schema": MANIFEST_SCHEMA,
+                "run": self.run.id,
+                "state": state,
+                "provenance": self.target.provenance,
+                "started": self.started.isoformat(),
+                "updated": now().isoformat(),
+                "plan": {
+                    "name": self.plan.name,
+                    "file": Path(self.plan.path).name,
+                    "digest": self.plan.digest,
+                    "parameters": self.plan.model_dump(mode="json"),
+                    "warnings": list(self.plan.warnings),
+                },
+                "target": {"region": self.target.region, "endpoint": "lab" if self.target.endpoint else "aws"},
+                "tools": tools(),
+                **self.facts,
+                "stages": [asdict(each) for each in self.stages.ended],
+                "calls": dict(sorted(self.target.calls.items())),
+                "removed": [asdict(each) for each in self.cleanup.done],
+                **more,
+            }
+        )
+
+
+def tools() -> dict[str, str | None]:
+    """Name what a build was made with: versions, the git revision where there is one, and who ran it."""
+    found: dict[str, str | None] = {"python": platform.python_version(), "user": getpass.getuser()}
+    for package in ("leptonami", "boto3", "botocore", "papermill"):
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            found[package] = None
+    git = subprocess.run(
+        ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty", "--abbrev=12"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    found["git"] = git.stdout.strip() or None
+    return found
