@@ -1,0 +1,196 @@
+"""Running a script on a simulated machine: confined to its node root, without network, never bare on the host.
+
+The confinement is `unshare` from util-linux and `enter.py`; see there for what a script can and cannot see.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import os
+import platform
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import uuid
+from pathlib import Path
+
+from leptonami.lab.node import safely
+from leptonami.lab.node.enter import NODE_DIRS
+from leptonami.lab.node.machine import Machine
+
+__all__ = ["Execution", "layout", "sandbox", "start"]
+
+HERE = Path(__file__).parent
+# Enough for the canary on a busy machine; it takes about 0.1 s.
+CANARY_SECONDS = 20
+
+
+class Execution:
+    """A script that was started on a simulated machine.
+
+    Parameters
+    ----------
+    process
+        The `unshare` process; killing it kills everything in the machine's process namespace.
+    stdout, stderr
+        The files in which the output gathers while the script runs.
+    lifeline
+        Our end of a pipe: when it closes, as it does when this process dies, the script is killed.
+    """
+
+    def __init__(self, process: subprocess.Popen[bytes], stdout: Path, stderr: Path, lifeline: int) -> None:
+        self._process = process
+        self._stdout = stdout
+        self._stderr = stderr
+        self._lifeline: int | None = lifeline
+        self._lock = threading.Lock()
+        self.pid = process.pid
+        self.started = time.monotonic()
+
+    def output(self) -> tuple[bytes, bytes]:
+        """Give what the script wrote so far on standard output and standard error."""
+        return self._stdout.read_bytes(), self._stderr.read_bytes()
+
+    def wait(self, timeout: float | None = None) -> int | None:
+        """Wait for the end: the exit status, 128 + n after signal n, nothing if it still runs after `timeout` seconds."""
+        try:
+            code = self._process.wait(timeout)
+        except subprocess.TimeoutExpired:
+            return None
+        self._release()
+        return code if code >= 0 else 128 - code
+
+    def cancel(self) -> None:
+        """Kill the script and all it started. Harmless when it has ended."""
+        if self._process.poll() is None:
+            self._process.kill()
+            self._process.wait()
+        self._release()
+
+    def _release(self) -> None:
+        with self._lock:
+            if self._lifeline is not None:
+                os.close(self._lifeline)
+                self._lifeline = None
+
+    def __del__(self) -> None:
+        if getattr(self, "_lifeline", None) is not None:
+            self._release()
+
+
+def layout(root: Path) -> None:
+    """Make the folders that every node root has."""
+    for name in (*NODE_DIRS, "lab/view", "lab/state", "lab/bin", "etc/alternatives"):
+        (root / name).mkdir(parents=True, exist_ok=True)
+    (root / "etc/ld.so.cache").touch()
+    (root / "tmp").chmod(0o1777)
+    (root / "root").chmod(0o700)
+
+
+@functools.lru_cache(maxsize=1)
+def sandbox() -> tuple[bool, str]:
+    """Tell whether scripts can really run here, and if not, why.
+
+    It tries: a canary script is run in an empty node root. Linux with unprivileged user namespaces is needed (Ubuntu
+    24.04 and later restrict them by AppArmor, some containers forbid mounting /proc, other systems have none).
+    """
+    if platform.system() != "Linux":
+        return False, f"{platform.system()} has no user namespaces"
+    if shutil.which("unshare") is None:
+        return False, "unshare (util-linux) is not installed"
+    if not hasattr(os, "pidfd_open"):
+        return False, "this Python knows no pidfd_open"
+    with tempfile.TemporaryDirectory(prefix="leptonami-canary-") as folder:
+        root = Path(folder) / "root"
+        layout(root)
+        machine = Machine(root, "i-0", "canary", "amd64", 0, None, "us-west-2", "us-west-2a", "0", "ami-0")
+        stdout, stderr = Path(folder) / "stdout", Path(folder) / "stderr"
+        try:
+            execution = start(machine, "echo canary > /etc/canary; cat < /etc/canary\n", stdout=stdout, stderr=stderr)
+            code = execution.wait(CANARY_SECONDS)
+            execution.cancel()
+        except OSError as error:
+            return False, f"the sandbox does not start: {error}"
+        if code == 0 and stdout.read_bytes() == b"canary\n" and (root / "etc/canary").exists():
+            return True, "user namespaces work"
+        said = stderr.read_text(errors="replace").strip().splitlines()
+        why = said[-1] if said else f"the canary ended with {code}"
+        return False, f"user namespaces do not work here: {why}"
+
+
+def start(machine: Machine, script: str, *, stdout: Path, stderr: Path, execution: str | None = None) -> Execution:
+    """Run a script on a machine as the SSM agent does: as root, by `sh -c`, so that its first line chooses the shell.
+
+    Parameters
+    ----------
+    machine
+        The machine; its node root keeps whatever the script changes.
+    script
+        The whole script.
+    stdout, stderr
+        Files for its output, written while it runs.
+    execution
+        Name of the execution (a command id), for the agent's folder on the machine; by default a new one.
+
+    Returns
+    -------
+    Execution
+        The running script.
+    """
+    base = Path(sys.base_prefix).resolve()
+    interpreter = Path(getattr(sys, "_base_executable", sys.executable)).resolve()
+    if not interpreter.is_relative_to(base):
+        raise OSError(f"the interpreter {interpreter.name} is not inside its own prefix")
+    received, held = os.pipe()
+    spec = {
+        "root": str(machine.root.resolve()),
+        "machine": machine.facts(),
+        "python": str(base),
+        "interpreter": str(interpreter.relative_to(base)),
+        "tools": str(HERE),
+        "lifeline": received,
+        "execution": execution or str(uuid.uuid4()),
+        "boot_id": (safely.read(machine.root, "lab/boot_id") or b"").decode().strip() or str(uuid.UUID(int=0)),
+    }
+    command = [
+        *("unshare", "--user", "--map-root-user", "--mount", "--pid", "--net", "--uts", "--ipc"),
+        *("--fork", "--kill-child", "--"),
+        *(str(interpreter), "-I", "-S", str(HERE / "enter.py"), json.dumps(spec)),
+    ]
+    try:
+        with tempfile.TemporaryFile() as given, stdout.open("wb") as out, stderr.open("wb") as err:
+            given.write(script.encode())
+            given.seek(0)
+            process = subprocess.Popen(
+                command,
+                stdin=given,
+                stdout=out,
+                stderr=err,
+                pass_fds=(received,),
+                cwd="/",
+                env={"PATH": os.environ.get("PATH", os.defpath), "LANG": "C.UTF-8"},
+                start_new_session=True,
+            )
+    except BaseException:
+        os.close(held)
+        raise
+    finally:
+        os.close(received)
+    return Execution(process, stdout, stderr, held)
+
+
+def run(machine: Machine, script: str, *, timeout: float = 60) -> tuple[int, str, str]:
+    """Run a script to its end; give exit status, standard output and standard error. For the lab's own use."""
+    with tempfile.TemporaryDirectory(prefix="leptonami-run-") as folder:
+        execution = start(machine, script, stdout=Path(folder) / "stdout", stderr=Path(folder) / "stderr")
+        code = execution.wait(timeout)
+        if code is None:
+            execution.cancel()
+            code = 128 + signal.SIGKILL
+        out, err = execution.output()
+        return code, out.decode(errors="replace"), err.decode(errors="replace")
