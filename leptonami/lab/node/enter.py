@@ -11,7 +11,7 @@ without the capabilities that could undo any of this.
 """
 
 # pathlib would cost 5 ms at every start of a script.
-# ruff: noqa: PTH
+# ruff: noqa: PTH101, PTH102, PTH103, PTH106, PTH108, PTH110, PTH112, PTH113, PTH114, PTH115, PTH120, PTH123, PTH208, PTH211
 
 from __future__ import annotations
 

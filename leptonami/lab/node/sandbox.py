@@ -57,7 +57,7 @@ class Execution:
         return self._stdout.read_bytes(), self._stderr.read_bytes()
 
     def wait(self, timeout: float | None = None) -> int | None:
-        """Wait for the end: the exit status, 128 + n after signal n, nothing if it still runs after `timeout` seconds."""
+        """Wait for the end: the exit status, 128 + n after signal n, nothing if it runs on after `timeout` seconds."""
         try:
             code = self._process.wait(timeout)
         except subprocess.TimeoutExpired:
