@@ -1,13 +1,12 @@
 """Where to act: the one seam to AWS.
 
-the translation of AWS errors are set here and nowhere else. Whether what it answers is *measured* or *simulated*
-is decided here too, by the endpoint, and goes with every piece of evidence.
-decided here too, by the endpoint, and goes with every piece of evidence.
+A `Target` is an account and a region as seen with some credentials, or the lab. Sessions, retries, timeouts, polling
+and the translation of errors from AWS are set here and nowhere else. Whether what it answers is *measured* or
+*simulated* is decided here too, by the endpoint, and goes with every piece of evidence.
 """
 
 from __future__ import annotations
 
-import contextlib
 import difflib
 import os
 import threading
@@ -90,7 +89,7 @@ class Pace:
             delay = min(delay * 1.5, self.longest)
 
 
-class Environment(Protocol):
+class Plugin(Protocol):
     """What a target plug-in (the lab) gives: the environment to act in, until it is stopped."""
 
     environment: Mapping[str, str]
@@ -125,8 +124,21 @@ class Target:
     calls: Counter[str] = field(default_factory=Counter)
     clock: Callable[[], float] = time.monotonic
     sleep: Callable[[float], None] = time.sleep
+    plugin: Plugin | None = None
     _clients: dict[tuple[str, str], Any] = field(default_factory=dict, repr=False)
     _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
+
+    def __enter__(self) -> Target:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End what was started for this target, if anything was."""
+        if self.plugin is not None:
+            self.plugin.stop()
+            self.plugin = None
 
     @overload
     def client(self, service: Literal["ec2"], region: str | None = None) -> EC2Client: ...
@@ -258,9 +270,7 @@ def translate_botocore(error: Exception, operation: str) -> LeptonamiError:
 
     match error:
         case exceptions.ProfileNotFound():
-            return CredentialsError(
-                str(error), hint="set AWS_PROFILE to a profile of ~/.aws/config, or unset it"
-            )
+            return CredentialsError(str(error), hint="set AWS_PROFILE to a profile of ~/.aws/config, or unset it")
         case (
             exceptions.NoCredentialsError()
             | exceptions.PartialCredentialsError()
@@ -275,11 +285,7 @@ def translate_botocore(error: Exception, operation: str) -> LeptonamiError:
             )
         case exceptions.NoRegionError():
             return InputError("no region", hint="set `region` in the plan, or AWS_REGION")
-        case (
-            exceptions.EndpointConnectionError()
-            | exceptions.ConnectTimeoutError()
-            | exceptions.HTTPClientError()
-        ):
+        case exceptions.EndpointConnectionError() | exceptions.ConnectTimeoutError() | exceptions.HTTPClientError():
             return LeptonamiError(
                 f"AWS cannot be reached: {error}",
                 resource=operation,
@@ -316,13 +322,11 @@ def check_region(session: boto3.Session, region: str) -> None:
     )
 
 
-@contextlib.contextmanager
-def connect(
-    aws: str = "account", *, region: str | None = None, profile: str | None = None
-) -> Iterator[Target]:
+def connect(aws: str = "account", *, region: str | None = None, profile: str | None = None) -> Target:
     """Open a target: `account` for what boto3's credentials name, or an installed plug-in such as `lab`.
 
-    A lab that is already running (its environment is set) is used; otherwise one is started and ends with this context.
+    A lab that is already running (its environment is set) is used; otherwise one is started, and ends with the target
+    (`close()`, or the end of a `with` block, or of this process).
 
     Raises
     ------
@@ -331,35 +335,33 @@ def connect(
     CredentialsError
         If the profile does not exist.
     """
-    with contextlib.ExitStack() as stack:
-        environment: Mapping[str, str] = os.environ
-        if aws != "account" and not os.environ.get(f"LEPTONAMI_{aws.upper()}"):
-            environment = {**os.environ, **stack.enter_context(start(aws))}
-        yield open_target(environment, region=region, profile=profile)
+    if aws == "account" or os.environ.get(f"LEPTONAMI_{aws.upper()}"):
+        return open_target(os.environ, region=region, profile=profile)
+    plugin = start(aws)
+    try:
+        target = open_target({**os.environ, **plugin.environment}, region=region, profile=profile)
+    except BaseException:
+        plugin.stop()
+        raise
+    target.plugin = plugin
+    return target
 
 
-@contextlib.contextmanager
-def start(aws: str) -> Iterator[Mapping[str, str]]:
-    """Start an installed target plug-in (entry point group `leptonami.targets`) and give its environment."""
+def start(aws: str) -> Plugin:
+    """Start an installed target plug-in (entry point group `leptonami.targets`)."""
     from importlib.metadata import entry_points
 
     found = entry_points(group="leptonami.targets", name=aws)
     if not found:
         known = sorted({"account", *(entry.name for entry in entry_points(group="leptonami.targets"))})
-        raise InputError(
-            f"no such kind of target: {aws!r}", resource="aws", hint=f"one of {', '.join(known)}"
-        )
+        raise InputError(f"no such kind of target: {aws!r}", resource="aws", hint=f"one of {', '.join(known)}")
     try:
-        factory = next(iter(found)).load()
+        plugin: Plugin = next(iter(found)).load()()
     except ModuleNotFoundError as error:
         raise InputError(
             f"{aws!r} needs {error.name!r}, which is not installed", hint=f"pip install 'leptonami[{aws}]'"
         ) from error
-    plugin: Environment = factory()
-    try:
-        yield plugin.environment
-    finally:
-        plugin.stop()
+    return plugin
 
 
 def open_target(environment: Mapping[str, str], *, region: str | None, profile: str | None) -> Target:

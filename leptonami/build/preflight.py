@@ -211,3 +211,33 @@ def find_subnets(target: Target, plan: Plan) -> tuple[Subnet, ...]:
             hint="name subnets of one VPC: the builder's security group belongs to one",
         )
     return subnets
+
+
+def imagine(plan: Plan, run_id: str) -> Site:
+    """Give a site without looking, for a plan without credentials: what only AWS knows stands in angle brackets."""
+    names = Names(run=run_id, plan=plan.name, owner="<you>")
+    base = bases.BaseImage(
+        id=(plan.base.ami if plan.base is not None else None) or "<from SSM>",
+        name=f"<like {plan.release.image_name_example}>",
+        owner=plan.release.owner,
+        architecture=plan.architecture,
+        root_device=plan.release.root_device,
+        root_gib=0,
+        created="",
+        deprecated=None,
+        source="not looked up",
+        parameter=plan.release.ssm_parameter if plan.base is None else plan.base.ssm,
+    )
+    subnets = plan.builder.subnets or ("<a subnet of the default VPC>",)
+    return Site(
+        account="<account>",
+        partition="aws",
+        names=names,
+        base=base,
+        machines=tuple(Machine(each, 0, None, True) for each in plan.builder.instance_types),
+        subnets=tuple(Subnet(each, "<its zone>", "<its VPC>", 0, False) for each in subnets),
+        image_name=names.image(
+            plan.image.name, family=plan.family, os=plan.os, kubernetes=plan.kubernetes, architecture=plan.architecture
+        ),
+        budget=sizing.budget(plan, base),
+    )
