@@ -74,10 +74,8 @@ def print_outline(plan: Plan, outline: Outline, *, brief: bool) -> None:
     click.secho(f"\n{plan.name}: {outline.image_name}", bold=True)
     click.echo(f"base image: {base['id']} {base['name']}")
     if base["parameter"]:
-        click.echo(
-            f"  from {base['parameter']}"
-            + (f", version {base['parameter_version']}" if base["parameter_version"] else "")
-        )
+        version = f", version {base['parameter_version']}" if base["parameter_version"] else ""
+        click.echo(f"  from {base['parameter']}{version}")
     print_table(
         ["#", "call that writes", "why", ""],
         [
@@ -92,7 +90,8 @@ def print_outline(plan: Plan, outline: Outline, *, brief: bool) -> None:
     )
     cost = "not known" if estimate.builder_usd is None else f"about ${estimate.builder_usd:.2f}"
     click.echo(
-        f"in all about {estimate.seconds / 60:.0f} min; builder {cost}; snapshot ${estimate.snapshot_usd_month:.2f} a month"
+        f"in all about {estimate.seconds / 60:.0f} min; builder {cost}; "
+        f"snapshot ${estimate.snapshot_usd_month:.2f} a month"
     )
     for assumption in estimate.assumptions:
         click.echo(f"  assuming: {assumption}")
