@@ -73,10 +73,8 @@ def in_file(loc: tuple[int | str, ...], document: Document) -> Location:
     here: Any = document.data
     location: list[str | int] = []
     for index, part in enumerate(loc):
-        if isinstance(here, dict) and part in here:
-            here = here[part]
-            location.append(part)
-        elif isinstance(here, list) and isinstance(part, int) and part < len(here):
+        in_list = isinstance(here, list) and isinstance(part, int) and part < len(here)
+        if in_list or (isinstance(here, dict) and part in here):
             here = here[part]
             location.append(part)
         elif index == len(loc) - 1 and isinstance(here, dict) and isinstance(part, str):
