@@ -8,6 +8,7 @@ and the translation of errors from AWS are set here and nowhere else. Whether wh
 from __future__ import annotations
 
 import difflib
+import ipaddress
 import os
 import threading
 import time
@@ -297,7 +298,10 @@ def translate_botocore(error: Exception, operation: str) -> LeptonamiError:
 def is_loopback(url: str) -> bool:
     """Tell whether an endpoint is on this machine, where nothing is real."""
     host = urlsplit(url).hostname or ""
-    return host == "localhost" or host.startswith("127.") or host == "::1"
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 def check_region(session: boto3.Session, region: str) -> None:
