@@ -175,14 +175,16 @@ class NotebookProgress(Silent):
     lines_shown = 8
 
     def __init__(self) -> None:
-        from IPython.display import HTML, display
+        from IPython import display as shown
 
-        self.html = HTML
+        # IPython is untyped here.
+        display: Any = shown.display
+        self.html: Any = shown.HTML
         self.rows: list[tuple[str, str]] = []
         self.tail: list[str] = []
         self.detail = ""
-        self.shown = 0.0
-        self.handle: Any = display(HTML(self._render()), display_id=True)
+        self.shown_at = 0.0
+        self.handle: Any = display(self.html(self._render()), display_id=True)
 
     def _render(self) -> str:
         mark = {"done": "✓", "running": "…"}
@@ -198,9 +200,9 @@ class NotebookProgress(Silent):
 
     def _show(self, *, now: bool = False) -> None:
         # A notebook that gets a message for every line of output drowns in them.
-        if now or time.monotonic() - self.shown > 0.5:
+        if now or time.monotonic() - self.shown_at > 0.5:
             self.handle.update(self.html(self._render()))
-            self.shown = time.monotonic()
+            self.shown_at = time.monotonic()
 
     def begin(self, title: str) -> None:
         """Add a stage to the list."""

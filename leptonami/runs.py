@@ -62,7 +62,7 @@ class Journal:
     def __init__(self, path: Path) -> None:
         self.path = path
 
-    def write(self, event: str, **details: Any) -> None:
+    def write(self, event: str, /, **details: Any) -> None:
         """Append a line and see it onto the disk."""
         line = json.dumps({"at": now().isoformat(), "event": event, **details}, default=str)
         with self.path.open("a", encoding="utf-8") as file:
@@ -71,16 +71,16 @@ class Journal:
             os.fsync(file.fileno())
 
     @contextlib.contextmanager
-    def action(self, name: str, **details: Any) -> Iterator[dict[str, Any]]:
+    def action(self, call: str, /, **details: Any) -> Iterator[dict[str, Any]]:
         """Write the intent, do it, write the outcome. The block puts what came of it into the dict it is given."""
-        self.write("intent", action=name, **details)
+        self.write("intent", action=call, **details)
         outcome: dict[str, Any] = {}
         try:
             yield outcome
         except BaseException as error:
-            self.write("failed", action=name, error=f"{type(error).__name__}: {error}", **outcome)
+            self.write("failed", action=call, error=f"{type(error).__name__}: {error}", **outcome)
             raise
-        self.write("done", action=name, **outcome)
+        self.write("done", action=call, **outcome)
 
     def read(self) -> list[dict[str, Any]]:
         """Read every whole line; a last line that was cut off by a crash is left out."""

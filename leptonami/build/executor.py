@@ -164,7 +164,8 @@ class _Build:
             builder = builders.launch(work, site, groups=groups, profile=profile)
             self.facts["builder"] = asdict(builder)
             builders.wait_running(work, builder.instance)
-        findings, versions = (), {}
+        findings: tuple[claims.Finding, ...] = ()
+        versions: dict[str, Any] = {}
         if plan.steps:
             findings, versions = self._provision(builder)
         with stage("stop the builder"):

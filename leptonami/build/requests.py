@@ -7,10 +7,9 @@ call is made here.
 from __future__ import annotations
 
 import json
-import re
 from typing import TYPE_CHECKING, Any
 
-from leptonami.imagelist import is_private_ecr
+from leptonami.imagelist import ecr_registry, reference
 
 if TYPE_CHECKING:
     from leptonami.build.base import BaseImage
@@ -46,7 +45,6 @@ AGENT_ACTIONS = [
     "ec2messages:SendReply",
 ]
 PULL_ACTIONS = ["ecr:BatchGetImage", "ecr:GetDownloadUrlForLayer"]
-ECR_REFERENCE = re.compile(r"(?P<account>\d{12})\.dkr\.ecr\.(?P<region>[a-z0-9-]+)\.[a-z.]+/(?P<repository>[^:@]+)")
 
 
 def builder_policy(plan: Plan, *, partition: str = "aws") -> dict[str, Any]:
@@ -56,11 +54,9 @@ def builder_policy(plan: Plan, *, partition: str = "aws") -> dict[str, Any]:
     ]
     repositories = set()
     for image in plan.images:
-        match = ECR_REFERENCE.match(image.ref)
-        if match and is_private_ecr(image.ref):
-            repositories.add(
-                f"arn:{partition}:ecr:{match['region']}:{match['account']}:repository/{match['repository']}"
-            )
+        if (registry := ecr_registry(image.ref)) is not None:
+            account, region = registry
+            repositories.add(f"arn:{partition}:ecr:{region}:{account}:repository/{reference(image.ref).repository}")
     if repositories:
         # GetAuthorizationToken cannot be limited to a resource.
         statements.append(
