@@ -7,15 +7,21 @@ the path in the file, the value as it was written, what is allowed, and where it
 from __future__ import annotations
 
 import difflib
+import re
 import typing
 from collections.abc import Iterable
-from typing import Any, TypeVar
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from leptonami.yamlfile import Document, Location, Problem, quoted
 
-__all__ = ["Strict", "Wrong", "near", "problems_of", "validate"]
+if TYPE_CHECKING:
+    from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler
+    from pydantic_core import CoreSchema
+
+__all__ = ["Matching", "Strict", "Wrong", "near", "problems_of", "validate"]
 
 Model = TypeVar("Model", bound=BaseModel)
 
@@ -23,7 +29,14 @@ Model = TypeVar("Model", bound=BaseModel)
 class Strict(BaseModel):
     """The base of every model of a file: unknown keys are mistakes, nothing is converted, nothing changes later."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, validate_by_name=False, validate_by_alias=True)
+    model_config = ConfigDict(
+        extra="forbid",
+        frozen=True,
+        strict=True,
+        validate_by_name=False,
+        validate_by_alias=True,
+        serialize_by_alias=True,
+    )
 
 
 class Wrong(ValueError):
@@ -32,6 +45,39 @@ class Wrong(ValueError):
     def __init__(self, message: str, hint: str | None = None) -> None:
         super().__init__(message)
         self.hint = hint
+
+
+@dataclass(frozen=True)
+class Matching:
+    """Text of a certain form, for `Annotated[str, Matching(...)]`.
+
+    Attributes
+    ----------
+    pattern
+        What the whole text must match; it goes into the JSON Schema too.
+    what
+        What the text is, for `not {what}: 'value'`.
+    hint
+        How it is written.
+    """
+
+    pattern: str
+    what: str
+    hint: str
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        from pydantic_core import core_schema
+
+        return core_schema.no_info_after_validator_function(self.check, handler(source))
+
+    def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+        return {**handler(schema), "pattern": f"^(?:{self.pattern})$"}
+
+    def check(self, value: str) -> str:
+        """Let the text through if it matches."""
+        if re.fullmatch(self.pattern, value) is None:
+            raise Wrong(f"not {self.what}: {show(value)}", self.hint)
+        return value
 
 
 def near(word: str, words: Iterable[str]) -> str | None:

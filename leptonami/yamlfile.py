@@ -206,17 +206,24 @@ def refuse(problems: Sequence[Problem], *, what: str = "file") -> None:
     FileError
         If there is any problem.
     """
-    first: dict[Location, Problem] = {}
+    first: dict[tuple[str, Location], Problem] = {}
+    files: dict[str, int] = {}
     for problem in problems:
-        first.setdefault(problem.location, problem)
+        first.setdefault((problem.where, problem.location), problem)
+        files.setdefault(split_where(problem.where)[0], len(files))
+
+    def place(problem: Problem) -> tuple[int, int]:
+        name, line = split_where(problem.where)
+        return files[name], line
+
     if first:
-        raise FileError(sorted(first.values(), key=lambda problem: line_of(problem.where)), what=what)
+        raise FileError(sorted(first.values(), key=place), what=what)
 
 
-def line_of(where: str) -> int:
-    """Read the line out of `file:line`."""
-    line = where.rpartition(":")[2]
-    return int(line) if line.isdigit() else 0
+def split_where(where: str) -> tuple[str, int]:
+    """Take `file:line` apart."""
+    name, _, line = where.rpartition(":")
+    return (name, int(line)) if line.isdigit() else (where, 0)
 
 
 def read(path: Path | str, *, what: str = "file") -> Document:
