@@ -45,6 +45,7 @@ KINDS = ("string", "integer", "boolean", "path")
 OPTION = re.compile(r"option (?P<name>[a-z][a-z0-9_]*): (?P<kind>\S+)(?P<rest>(?: \S+)*?) -- (?P<help>.+)")
 NEED = re.compile(r"(?P<step>[a-z][a-z0-9-]*)(?:\[(?P<families>[a-z0-9,-]+)\])?")
 SCRIPT = "script"
+NOT_STEPS = ("lib", "verify")
 # What may follow the version record: nothing that changes what it records.
 LAST = ("versions", "hygiene")
 
@@ -275,7 +276,7 @@ def read(path: Path) -> Step:
 @functools.cache
 def catalogue() -> dict[str, Step]:
     """Give all steps by name, in the order in which they run."""
-    found = [read(path) for path in SCRIPTS.glob("*.sh") if path.stem != "lib"]
+    found = [read(path) for path in SCRIPTS.glob("*.sh") if path.stem not in NOT_STEPS]
     return {step.name: step for step in sorted(found, key=lambda step: (step.order is None, step.order, step.name))}
 
 
@@ -484,7 +485,7 @@ def _own_script(use: StepUse) -> list[str]:
     ]
 
 
-def _body(path: Path) -> str:
+def body(path: Path) -> str:
     """Give a script without its first comment lines: a builder needs the code, not the declaration."""
     lines = path.read_text(encoding="utf-8").splitlines()
     while lines and (lines[0].startswith("#") or not lines[0].strip()):
@@ -514,7 +515,7 @@ def render(use: StepUse, context: Context) -> str:
         lines.append(array("RECORD_MORE", (f"{key}={value}" for key, value in sorted(context.expected.items()))))
     if step.name == SCRIPT:
         lines += _own_script(use)
-    lines += [_body(SCRIPTS / "lib.sh"), _body(step.path)]
+    lines += [body(SCRIPTS / "lib.sh"), body(step.path)]
     text = "\n".join(lines) + "\n"
     return fitting(text, what=step.name, where=use.where)
 

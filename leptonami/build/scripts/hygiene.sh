@@ -110,8 +110,11 @@ remove /var/crash/* /var/lib/systemd/coredump/*
 release_snaps
 remove /usr/local/share/eks/*.leptonami-base "$STATE"
 
-# Logs last: everything above may have written some. Open ones are emptied, rotated ones go.
-find /var/log -xdev -type f \( -name '*.gz' -o -name '*.xz' -o -name '*.old' -o -name '*.[0-9]' -o -name '*-[0-9][0-9][0-9][0-9][0-9][0-9][0-9][0-9]' \) -delete
-find /var/log -xdev -type f -exec truncate -s 0 {} +
+# Logs last: everything above may have written some. Open ones are emptied, rotated ones go. The journal has its own
+# tool while it runs; what it writes from now on goes when the machine stops.
+if have journalctl; then journalctl --rotate --vacuum-time=1s >/dev/null 2>&1 || warn "the journal cannot be emptied now"; fi
+find /var/log -xdev -path /var/log/journal -prune -o -type f \( -name '*.gz' -o -name '*.xz' -o -name '*.old' -o -name '*.[0-9]' -o -name '*-[0-9][0-9][0-9][0-9][0-9][0-9][0-9][0-9]' \) -exec rm -f -- {} +
+find /var/log -xdev -path /var/log/journal -prune -o -type f -exec truncate -s 0 {} +
+touch /run/leptonami-clean
 sync
 say "clean; the SSM agent's traces go when the machine stops"

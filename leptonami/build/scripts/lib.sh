@@ -141,6 +141,34 @@ apt_install() {
   apt_get install --no-install-recommends --allow-change-held-packages "$@"
 }
 
+# Installed packages, one a line: name, version, architecture.
+list_packages() {
+  if have dpkg-query; then
+    dpkg-query -W -f '${db:Status-Abbrev}\t${Package}\t${Version}\t${Architecture}\n' |
+      awk -F'\t' -v OFS='\t' '$1 ~ /^.i/ { print $2, $3, $4 }'
+  else
+    rpm -qa --qf '%{NAME}\t%{VERSION}-%{RELEASE}\t%{ARCH}\n'
+  fi | sort
+}
+
+# Sets kubelet and kubelet_from. On Ubuntu the kubelet is a snap, and may not be on PATH before bootstrap.
+kubelet_version() {
+  local version=""
+  if have snap; then
+    version=$(snap list kubelet-eks 2>/dev/null | awk '$1 == "kubelet-eks" { print $2 }')
+    kubelet_from=snap
+  fi
+  if [ -z "$version" ] && have kubelet; then
+    version=$(kubelet --version | awk '{ print $NF }')
+    kubelet_from=binary
+  fi
+  if [ -z "$version" ] && have rpm; then
+    version=$(rpm -q --qf '%{VERSION}' kubelet 2>/dev/null) || version=""
+    kubelet_from=package
+  fi
+  kubelet=${version#v}
+}
+
 # --- containerd -----------------------------------------------------------------------------------------------------
 
 containerd_answers() { ctr version >/dev/null 2>&1; }
@@ -238,4 +266,34 @@ for field, image in fields(data[5:5 + length]):
             pinned = bool(value)
     for name in names:
         print("%s %s" % (name, "true" if pinned else "false"))'
+}
+
+# --- NVIDIA container toolkit ------------------------------------------------------------------------------------------
+
+TEMPLATES=/usr/local/share/eks
+KEYRING=/etc/apt/keyrings/leptonami-nvidia.gpg
+SOURCES=/etc/apt/sources.list.d/leptonami-nvidia.list
+TOOLKIT_PACKAGES="nvidia-container-toolkit nvidia-container-toolkit-base libnvidia-container1 libnvidia-container-tools"
+
+# key_fingerprints FILE HOME: the fingerprint of each primary key in a file; subkeys follow a record of their own.
+key_fingerprints() {
+  gpg --batch --no-options --homedir "$2" --show-keys --with-colons "$1" 2>/dev/null |
+    awk -F: '$1 == "pub" { primary = 1 } $1 == "sub" { primary = 0 } $1 == "fpr" && primary { print $10; primary = 0 }'
+}
+
+# toml_get FILE TABLE KEY: the value as it is written, nothing if it is not there.
+toml_get() {
+  TOML_TABLE=$2 TOML_KEY=$3 awk '
+    function plain(text) { gsub(/[ \t\047"]/, "", text); sub(/#.*/, "", text); return text }
+    BEGIN { table = "[" plain(ENVIRON["TOML_TABLE"]) "]"; key = ENVIRON["TOML_KEY"] }
+    /^[ \t]*\[/ { inside = (plain($0) == table); next }
+    inside && $0 ~ ("^[ \t]*" key "[ \t]*=") { sub(/^[^=]*=[ \t]*/, ""); print; exit }' "$1"
+}
+
+cri_table() {
+  if grep -Eq '^[[:space:]]*version[[:space:]]*=[[:space:]]*3' "$1"; then
+    printf 'plugins."io.containerd.cri.v1.runtime"\n'
+  else
+    printf 'plugins."io.containerd.grpc.v1.cri"\n'
+  fi
 }

@@ -12,21 +12,13 @@
 # option sandbox_image: string default=public.ecr.aws/eks-distro/kubernetes/pause:3.10 match=[!-~]+ -- for templates that name none
 # shellcheck shell=bash
 
-TEMPLATES=/usr/local/share/eks
-KEYRING=/etc/apt/keyrings/leptonami-nvidia.gpg
-SOURCES=/etc/apt/sources.list.d/leptonami-nvidia.list
-PACKAGES="nvidia-container-toolkit nvidia-container-toolkit-base libnvidia-container1 libnvidia-container-tools"
-
 fetch_key() {
   local work found
   work=$(mktemp -d)
   # shellcheck disable=SC2064 # the folder as it is now
   trap "rm -rf '$work'" EXIT
   retry 5 2 curl -fsS --proto '=https,file' --max-time 60 -o "$work/key" "$OPT_KEY_URL" || die "cannot fetch $OPT_KEY_URL"
-  gpg --batch --no-options --homedir "$work" --show-keys --with-colons "$work/key" >"$work/listing" 2>"$work/gpg-says" ||
-    die "$OPT_KEY_URL is not an OpenPGP key: $(tail -n 1 "$work/gpg-says")"
-  # The fingerprint of each primary key; subkeys follow their own "sub" record.
-  found=$(awk -F: '$1 == "pub" { primary = 1 } $1 == "sub" { primary = 0 } $1 == "fpr" && primary { print $10; primary = 0 }' "$work/listing")
+  found=$(key_fingerprints "$work/key" "$work") || die "$OPT_KEY_URL is not an OpenPGP key"
   [ "$found" = "$OPT_KEY_FINGERPRINT" ] ||
     die "the key at $OPT_KEY_URL has the fingerprint ${found:-(none)}, the plan accepts $OPT_KEY_FINGERPRINT only"
   gpg --batch --no-options --homedir "$work" --yes --dearmor -o "$work/keyring" "$work/key"
@@ -44,11 +36,11 @@ install_toolkit() {
   apt_quiet
   retry 3 10 apt_get update
   version=$(apt_version nvidia-container-toolkit "$OPT_VERSION")
-  for package in $PACKAGES; do list="$list $package=$version"; done
+  for package in $TOOLKIT_PACKAGES; do list="$list $package=$version"; done
   # shellcheck disable=SC2086 # a list of package names
   apt_install $list
   # shellcheck disable=SC2086
-  apt-mark hold $PACKAGES >/dev/null
+  apt-mark hold $TOOLKIT_PACKAGES >/dev/null
   nvidia-ctk --version >/dev/null || die "nvidia-ctk does not run"
   installed="$version"
 }
@@ -74,23 +66,6 @@ toml_set() {
   # In place: owner and mode stay as they are.
   cat "$file.new" >"$file"
   rm -f "$file.new"
-}
-
-# toml_get FILE TABLE KEY: the value as it is written, nothing if it is not there.
-toml_get() {
-  TOML_TABLE=$2 TOML_KEY=$3 awk '
-    function plain(text) { gsub(/[ \t\047"]/, "", text); sub(/#.*/, "", text); return text }
-    BEGIN { table = "[" plain(ENVIRON["TOML_TABLE"]) "]"; key = ENVIRON["TOML_KEY"] }
-    /^[ \t]*\[/ { inside = (plain($0) == table); next }
-    inside && $0 ~ ("^[ \t]*" key "[ \t]*=") { sub(/^[^=]*=[ \t]*/, ""); print; exit }' "$1"
-}
-
-cri_table() {
-  if grep -Eq '^[[:space:]]*version[[:space:]]*=[[:space:]]*3' "$1"; then
-    printf 'plugins."io.containerd.cri.v1.runtime"\n'
-  else
-    printf 'plugins."io.containerd.grpc.v1.cri"\n'
-  fi
 }
 
 # What a node needs in each template, whichever of the two its bootstrap copies (ubuntu-cloud-docs issue 389).

@@ -15,32 +15,6 @@ sure() {
 }
 or_null() { if [ -n "$1" ]; then json_string "$1"; else printf 'null'; fi; }
 
-list_packages() {
-  if have dpkg-query; then
-    dpkg-query -W -f '${db:Status-Abbrev}\t${Package}\t${Version}\t${Architecture}\n' |
-      awk -F'\t' -v OFS='\t' '$1 ~ /^.i/ { print $2, $3, $4 }'
-  else
-    rpm -qa --qf '%{NAME}\t%{VERSION}-%{RELEASE}\t%{ARCH}\n'
-  fi | sort
-}
-
-kubelet_version() {
-  local version=""
-  if have snap; then
-    version=$(snap list kubelet-eks 2>/dev/null | awk '$1 == "kubelet-eks" { print $2 }')
-    kubelet_from=snap
-  fi
-  if [ -z "$version" ] && have kubelet; then
-    version=$(kubelet --version | awk '{ print $NF }')
-    kubelet_from=binary
-  fi
-  if [ -z "$version" ] && have rpm; then
-    version=$(rpm -q --qf '%{VERSION}' kubelet 2>/dev/null) || version=""
-    kubelet_from=package
-  fi
-  kubelet=${version#v}
-}
-
 snaps() {
   have snap || { printf '[]'; return; }
   snap list | awk '
