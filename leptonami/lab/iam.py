@@ -1,0 +1,129 @@
+"""IAM: profiles that take a moment to be known, and whether a profile lets the SSM agent work."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from fnmatch import fnmatchcase
+from typing import Any, ClassVar
+from urllib.parse import unquote
+
+from moto.core.responses import ActionResult
+from moto.iam.models import AWSManagedPolicy, iam_backends
+from moto.iam.responses import IamResponse
+
+from leptonami.lab.wire import ApiError
+from leptonami.lab.world import ACCOUNT, World
+
+__all__ = ["LabIAM", "agent_may_work", "seed", "usable_profile"]
+
+CORE = {
+    "Version": "2012-10-17",
+    "Statement": [
+        {
+            "Effect": "Allow",
+            "Action": ["ssm:UpdateInstanceInformation", "ssm:GetParameter*", "ssmmessages:*", "ec2messages:*"],
+            "Resource": "*",
+        }
+    ],
+}
+PULL = {
+    "Version": "2012-10-17",
+    "Statement": [
+        {
+            "Effect": "Allow",
+            "Action": ["ecr:GetAuthorizationToken", "ecr:BatchGetImage", "ecr:GetDownloadUrlForLayer"],
+            "Resource": "*",
+        }
+    ],
+}
+# Names of AWS's own policies, with the part of their content that the lab looks at.
+MANAGED = {
+    "AmazonSSMManagedInstanceCore": CORE,
+    "AmazonEC2ContainerRegistryReadOnly": PULL,
+    "AmazonEC2ContainerRegistryPullOnly": PULL,
+}
+
+
+def seed() -> None:
+    """Put a few of AWS's own policies in; moto has them all, at two seconds of start-up."""
+    backend = iam_backends[ACCOUNT]["aws"]
+    for name, document in MANAGED.items():
+        policy = AWSManagedPolicy(name, account_id=ACCOUNT, region="us-east-1", path="/", document=json.dumps(document))
+        backend.managed_policies[policy.arn] = policy
+
+
+class LabIAM(IamResponse):
+    """IAM that notes when a profile became what it is."""
+
+    world: ClassVar[World]
+
+    def create_instance_profile(self) -> ActionResult:
+        """Make a profile, which EC2 knows a moment later."""
+        answer = super().create_instance_profile()
+        self._changed()
+        return answer
+
+    def add_role_to_instance_profile(self) -> ActionResult:
+        """Put a role into a profile, which EC2 knows a moment later."""
+        answer = super().add_role_to_instance_profile()
+        self._changed()
+        return answer
+
+    def _changed(self) -> None:
+        profile: Any = self.backend.get_instance_profile(self._get_param("InstanceProfileName"))
+        profile.lab_known_at = self.world.clock() + self.world.times.profile
+
+
+def usable_profile(world: World, asked: dict[str, str] | None) -> Any:
+    """Find the profile that RunInstances names, as EC2 would: not if it does not exist, is too new or has no role."""
+    if not asked:
+        return None
+    name, arn = asked.get("Name"), asked.get("Arn")
+    for profile in iam_backends[ACCOUNT]["aws"].get_instance_profiles():
+        if (name and profile.name != name) or (arn and profile.arn != arn):
+            continue
+        if getattr(profile, "lab_known_at", 0.0) > world.clock():
+            break
+        if not profile.roles:
+            raise ApiError("InvalidParameterValue", f'IAM Instance Profile "{profile.arn}" has no associated IAM Roles')
+        return profile
+    field = "name" if name else "arn"
+    raise ApiError(
+        "InvalidParameterValue",
+        f"Value ({name or arn}) for parameter iamInstanceProfile.{field} is invalid. "
+        f"Invalid IAM Instance Profile {field if name else 'ARN'}",
+    )
+
+
+def agent_may_work(profile_arn: str) -> bool:
+    """Tell whether the role of a profile lets an SSM agent register and receive commands."""
+    for profile in iam_backends[ACCOUNT]["aws"].get_instance_profiles():
+        if profile.arn == profile_arn and profile.roles:
+            role = profile.roles[0]
+            trust = json.dumps(role.assume_role_policy_document)
+            documents = [*role.policies.values()]
+            documents += [
+                next(each.document for each in policy.versions if each.is_default)
+                for policy in role.managed_policies.values()
+            ]
+            may = list(allowed(documents))
+            listens = matches(may, "ssmmessages:OpenControlChannel") or matches(may, "ec2messages:GetMessages")
+            return "ec2.amazonaws.com" in trust and matches(may, "ssm:UpdateInstanceInformation") and listens
+    return False
+
+
+def allowed(documents: Iterable[Any]) -> Iterable[str]:
+    """Give the actions that policy documents allow, wildcards included."""
+    for document in documents:
+        parsed = json.loads(unquote(document) if document.startswith("%") else document)
+        statements = parsed["Statement"]
+        for statement in statements if isinstance(statements, list) else [statements]:
+            if statement.get("Effect") == "Allow":
+                actions = statement.get("Action", [])
+                yield from actions if isinstance(actions, list) else [actions]
+
+
+def matches(patterns: list[str], action: str) -> bool:
+    """Tell whether one of the patterns covers an action; IAM ignores case."""
+    return any(fnmatchcase(action.lower(), pattern.lower()) for pattern in patterns)

@@ -1,0 +1,306 @@
+"""The lab's process: moto's server on 127.0.0.1, put together with what the lab changes, and its own small API.
+
+`/lab-api/state`, `/lab-api/calls` and `/lab-api/faults` are for tests and for the curious. Every other path is AWS.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import json
+import os
+import select
+import signal
+import socket
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qs
+
+from leptonami.errors import InputError
+from leptonami.lab.faults import Faults
+from leptonami.lab.wire import ApiError, Call, error, identify
+from leptonami.lab.world import ACCOUNT, Times, World, new_folder, remove_stale
+
+__all__ = ["Settings", "main"]
+
+SERVICES = {"ec2", "iam", "ssm", "sts"}
+LOOPBACK = {"127.0.0.1", "localhost"}
+WATCH_PARENT_S = 1.0
+LONGEST_BODY = 4 * 1024 * 1024
+THROTTLED = {"ec2": ("RequestLimitExceeded", 503), "iam": ("Throttling", 400)}
+StartResponse = Callable[..., Any]
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+    """What a lab is started with; see `leptonami.lab.start`."""
+
+    region: str = "us-west-2"
+    port: int = 0
+    speed: float = 100.0
+    seed: int | None = None
+    faults: list[dict[str, Any]] = dataclasses.field(default_factory=list)
+    log: str | None = None
+    key: str = ""
+
+
+class Application:
+    """The WSGI application: checks the lab's key, strikes with faults, counts calls, and lets moto answer the rest."""
+
+    def __init__(
+        self, world: World, settings: Settings, moto: Callable[..., Iterable[bytes]], seed: Callable[[str], None]
+    ) -> None:
+        self.world = world
+        self.settings = settings
+        self.moto = moto
+        self.seed = seed
+        self.seeded: set[str] = set()
+        self.log = Path(settings.log).open("a", buffering=1) if settings.log else None  # noqa: SIM115 - as long as we live
+
+    def __call__(self, environ: dict[str, Any], start_response: StartResponse) -> Iterable[bytes]:
+        """Answer one request."""
+        if environ.get("HTTP_HOST", "").rpartition(":")[0] not in LOOPBACK:
+            # A page in a browser could reach this port under a name of its own making.
+            return plain(start_response, "403 Forbidden", {"error": "this lab answers on 127.0.0.1 only"})
+        if int(environ.get("CONTENT_LENGTH") or 0) > LONGEST_BODY:
+            return plain(start_response, "413 Content Too Large", {"error": "too long"})
+        if environ.get("PATH_INFO", "").startswith("/lab-api/"):
+            return self.answer_own(environ, start_response)
+        call = identify(environ)
+        if not call.key:
+            text = "this is a leptonami lab: a simulated AWS; requests must be signed with its key (leptonami lab up)"
+            return plain(start_response, "403 Forbidden", {"error": text})
+        begun = time.monotonic()
+        lost, status, headers, body = False, 400, list[tuple[str, str]](), b""
+        try:
+            with self.world.lock:
+                self.world.advance()
+                self.world.calls[call.name] += 1
+                delay = self.world.faults.hit("delay", operation=call.name)
+                self.refuse(call)
+                lost = self.world.faults.hit("lost-reply", operation=call.name) is not None
+                status, headers, body = self.ask_moto(call, environ)
+        except ApiError as problem:
+            status = problem.status
+            headers, body = error(call, problem)
+        if delay is not None:
+            time.sleep(delay.seconds)
+        if self.log is not None:
+            took = round((time.monotonic() - begun) * 1000, 1)
+            self.log.write(json.dumps({"call": call.name, "status": status, "ms": took, "lost": lost}) + "\n")
+        if lost and (connection := environ.get("werkzeug.socket")) is not None:
+            connection.shutdown(socket.SHUT_RDWR)
+        start_response(f"{status} {'OK' if status < 300 else 'Error'}", headers)
+        return [body]
+
+    def refuse(self, call: Call) -> None:
+        """Refuse what must not reach moto: other keys, services the lab lacks, and what a fault strikes."""
+        if call.key != self.settings.key:
+            code = {"ssm": "UnrecognizedClientException", "ec2": "AuthFailure"}.get(
+                call.service, "InvalidClientTokenId"
+            )
+            raise ApiError(
+                code, "leptonami lab: not this lab's key; use the environment that `leptonami lab up` prints", 403
+            )
+        if call.service not in SERVICES:
+            raise lacking(call)
+        if fault := self.world.faults.hit("throttle", operation=call.name):
+            code, status = THROTTLED.get(call.service, ("ThrottlingException", 400))
+            raise ApiError(code, "Request limit exceeded.", status)
+        if fault := self.world.faults.hit("error", operation=call.name):
+            raise ApiError(fault.code, fault.message, fault.status)
+
+    def ask_moto(self, call: Call, environ: dict[str, Any]) -> tuple[int, list[tuple[str, str]], bytes]:
+        """Let moto (with the lab's classes) answer; what it lacks or breaks on is said so, never hidden."""
+        caught: dict[str, Any] = {}
+
+        def start_response(status: str, headers: list[tuple[str, str]], *_: Any) -> Callable[[bytes], None]:
+            caught.update(status=int(status.split(maxsplit=1)[0]), headers=headers)
+            return lambda _: None
+
+        try:
+            if call.region not in self.seeded:
+                self.seed(call.region)
+                self.seeded.add(call.region)
+            body = b"".join(self.moto(environ, start_response))
+        except ApiError:
+            raise
+        except NotImplementedError as problem:
+            raise lacking(call, str(problem)) from problem
+        except Exception as problem:
+            # 400, not 500: a client that tries again would only see it again.
+            raise ApiError(
+                "LabInternalError", f"leptonami lab: {call.name}: {type(problem).__name__}: {problem}"
+            ) from problem
+        if caught["status"] == 404 and not body:
+            raise lacking(call)
+        return caught["status"], caught["headers"], body
+
+    def answer_own(self, environ: dict[str, Any], start_response: StartResponse) -> Iterable[bytes]:
+        """Answer the lab's own API."""
+        method, path = environ["REQUEST_METHOD"], environ["PATH_INFO"].removeprefix("/lab-api/")
+        if method != "GET" and environ.get("CONTENT_TYPE", "").partition(";")[0] != "application/json":
+            # A form that a browser sends without asking cannot have this type.
+            return plain(start_response, "415 Unsupported Media Type", {"error": "send application/json"})
+        body = environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0))
+        ids = "ids" in parse_qs(environ.get("QUERY_STRING", ""), keep_blank_values=True)
+        try:
+            with self.world.lock:
+                self.world.advance()
+                answer = self.own(method, path, body, ids=ids)
+        except InputError as problem:
+            return plain(start_response, "400 Bad Request", problem.as_dict())
+        except ValueError as problem:
+            return plain(start_response, "400 Bad Request", {"error": f"not JSON: {problem}"})
+        except Exception as problem:  # the answer must be JSON whatever happens
+            return plain(start_response, "500 Internal Server Error", {"error": f"{type(problem).__name__}: {problem}"})
+        if answer is None:
+            return plain(start_response, "404 Not Found", {"error": "state, calls and faults are what there is"})
+        return plain(start_response, "200 OK", answer)
+
+    def own(self, method: str, path: str, body: bytes, *, ids: bool) -> Any:
+        """Do what the lab's own API is asked for; None if there is no such thing."""
+        match method, path:
+            case "GET", "state":
+                from leptonami.lab.inventory import inventory
+
+                found = inventory()
+                return found if ids else {name: len(each) for name, each in found.items()}
+            case "GET", "calls":
+                return dict(self.world.calls)
+            case "DELETE", "calls":
+                self.world.calls.clear()
+                return {}
+            case "PUT", "faults":
+                self.world.faults.replace(json.loads(body))
+        return self.world.faults.as_data() if path == "faults" and method in {"GET", "PUT"} else None
+
+
+def lacking(call: Call, text: str = "") -> ApiError:
+    """Say that the lab has no such operation."""
+    what = text if text and " with " in text else call.name
+    return ApiError("LabNotImplemented", f"leptonami lab: {what} is not implemented")
+
+
+def plain(start_response: StartResponse, status: str, value: Any) -> list[bytes]:
+    """Answer with JSON."""
+    start_response(status, [("Content-Type", "application/json"), ("X-Content-Type-Options", "nosniff")])
+    return [json.dumps(value).encode() + b"\n"]
+
+
+def assemble(settings: Settings, world: World) -> tuple[Application, str]:
+    """Import moto with the lab's settings and put the lab's classes into it.
+
+    Gives the application, and why scripts are only recorded (empty where they run).
+    """
+    nothing = world.folder / "amis.json"
+    nothing.write_text("[]")
+    os.environ.update(
+        # Read by moto when it is imported: without it moto loads 1,300 images of its own.
+        MOTO_AMIS_PATH=str(nothing),
+        MOTO_ACCOUNT_ID=ACCOUNT,
+        MOTO_DISABLE_GLOBAL_CORS="true",
+        # moto and botocore must find no credentials or settings of the user's.
+        AWS_CONFIG_FILE=os.devnull,
+        AWS_SHARED_CREDENTIALS_FILE=os.devnull,
+        AWS_EC2_METADATA_DISABLED="true",
+    )
+    import moto.ec2.urls
+    import moto.iam.urls
+    import moto.ssm.urls
+    from moto.moto_api._internal import mock_random
+    from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
+
+    from leptonami.lab import iam, node, seeds
+    from leptonami.lab.ec2 import LabEC2
+    from leptonami.lab.iam import LabIAM
+    from leptonami.lab.machines import Machines
+    from leptonami.lab.ssm import LabSSM
+
+    if settings.seed is not None:
+        mock_random.seed(settings.seed)
+    works, why = node.sandbox()
+    machines = Machines(world, "" if works else why)
+    LabEC2.world = LabSSM.world = LabIAM.world = world
+    LabEC2.machines = LabSSM.machines = machines
+    moto.ec2.urls.url_paths = dict.fromkeys(moto.ec2.urls.url_paths, LabEC2.dispatch)
+    moto.ssm.urls.url_paths = dict.fromkeys(moto.ssm.urls.url_paths, LabSSM.dispatch)
+    moto.iam.urls.url_paths = dict.fromkeys(moto.iam.urls.url_paths, LabIAM.dispatch)
+    iam.seed()
+    application = Application(world, settings, DomainDispatcherApplication(create_backend_app), seeds.seed)
+    with world.lock:
+        seeds.seed(settings.region)
+        application.seeded.add(settings.region)
+    return application, machines.recorded
+
+
+def serve(settings: Settings) -> None:
+    """Run the lab until standard input closes, the parent is gone or a signal comes."""
+    from werkzeug.serving import WSGIRequestHandler, make_server
+
+    class Silent(WSGIRequestHandler):
+        """Serves and says nothing."""
+
+        # Connections are kept open: boto3 makes many small calls.
+        protocol_version = "HTTP/1.1"
+
+        def log(self, type: str, message: str, *args: Any) -> None:
+            """Drop werkzeug's log: it would go to standard error."""
+
+    remove_stale()
+    times = Times().at(settings.speed)
+    faults = Faults(settings.seed or 0)
+    faults.replace(settings.faults)
+    world = World(times, settings.speed, new_folder(), faults)
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, lambda *_: stop.set())
+    try:
+        application, recorded = assemble(settings, world)
+        server = make_server("127.0.0.1", settings.port, application, threaded=True, request_handler=Silent)
+        server.daemon_threads = True  # type: ignore[attr-defined]
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        sys.stdout.write(json.dumps({"port": server.server_port, "recorded": recorded}) + "\n")
+        sys.stdout.flush()
+        wait_for_end(stop)
+        server.shutdown()
+    finally:
+        end_commands(world)
+        world.close()
+
+
+def wait_for_end(stop: threading.Event) -> None:
+    """Wait for a signal, for the end of standard input, or for another parent: whoever started us is gone then."""
+    parent = os.getppid()
+    while not stop.is_set() and os.getppid() == parent:
+        ready, _, _ = select.select([sys.stdin.fileno()], [], [], WATCH_PARENT_S)
+        if ready and not os.read(sys.stdin.fileno(), 1024):
+            return
+
+
+def end_commands(world: World) -> None:
+    """Kill the scripts that still run."""
+    ssm = sys.modules.get("leptonami.lab.ssm")
+    if ssm is None:
+        return
+    running = [
+        each for command in list(ssm.LabSSM.commands.values()) for each in command.invocations.values() if not each.over
+    ]
+    for each in running:
+        each.cancelled.set()
+    deadline = world.clock() + 3
+    while any(not each.over for each in running) and world.clock() < deadline:
+        time.sleep(0.01)
+
+
+def main(arguments: list[str]) -> int:
+    """Read the settings (one JSON object) from the command line and serve."""
+    settings = Settings(**{**json.loads(arguments[0]), "speed": float(json.loads(arguments[0]).get("speed", 100))})
+    # A signal may arrive while select waits; Python then raises nothing and select goes on.
+    with contextlib.suppress(KeyboardInterrupt):
+        serve(settings)
+    return 0

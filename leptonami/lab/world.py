@@ -1,0 +1,155 @@
+"""What the parts of the lab share: its clock, its lock, its agenda of things to come, its folder.
+
+States over time are an agenda, not timers: each request first does what has fallen due. So nothing happens in the
+background, the order is the same in every run, and a lab without delays is simply a lab whose agenda is due at once.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import heapq
+import itertools
+import os
+import re
+import shutil
+import stat
+import tempfile
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field, fields, replace
+from pathlib import Path
+
+from leptonami.lab.faults import Faults
+
+__all__ = ["ACCOUNT", "DEFAULT_SPEED", "Times", "World", "remove_stale"]
+
+ACCOUNT = "123456789012"
+DEFAULT_SPEED = 100.0
+FOLDER_PREFIX = "leptonami-lab-"
+
+
+@dataclass(frozen=True)
+class Times:
+    """How long things take, in seconds of the real AWS; the lab divides them by its speed.
+
+    The figures are plausible orders of magnitude for the waits to be exercised, not measurements.
+
+    Attributes
+    ----------
+    pending
+        RunInstances or StartInstances until the instance is running.
+    online
+        Running until the SSM agent answers.
+    profile
+        A new instance profile, or a role put into it, until RunInstances accepts it (IAM is eventually consistent).
+    register
+        SendCommand until GetCommandInvocation knows the invocation.
+    stop, terminate, reboot
+        How long these take.
+    image
+        CreateImage or CopyImage until available.
+    """
+
+    pending: float = 15.0
+    online: float = 25.0
+    profile: float = 8.0
+    register: float = 1.0
+    stop: float = 30.0
+    terminate: float = 30.0
+    reboot: float = 20.0
+    image: float = 240.0
+
+    def at(self, speed: float) -> Times:
+        """Give the times at a speed; `inf` and 0 mean no delays at all."""
+        factor = 0.0 if speed in (0.0, float("inf")) else 1.0 / speed
+        return replace(self, **{item.name: getattr(self, item.name) * factor for item in fields(self)})
+
+
+@dataclass(order=True)
+class Due:
+    """One thing to come."""
+
+    at: float
+    number: int
+    action: Callable[[], None] = field(compare=False)
+
+
+@dataclass
+class World:
+    """The state of one lab beside what moto keeps.
+
+    Attributes
+    ----------
+    times
+        The delays, already at the lab's speed.
+    folder
+        Where node roots and outputs of commands live; removed at the end.
+    lock
+        Held during every request: moto's backends are not made for threads.
+    calls
+        Requests so far, by `service.Operation`.
+    """
+
+    times: Times
+    speed: float
+    folder: Path
+    faults: Faults
+    lock: threading.RLock = field(default_factory=threading.RLock)
+    calls: Counter[str] = field(default_factory=Counter)
+    clock: Callable[[], float] = time.monotonic
+    closing: threading.Event = field(default_factory=threading.Event)
+    _agenda: list[Due] = field(default_factory=list)
+    _number: itertools.count[int] = field(default_factory=itertools.count)
+
+    def later(self, seconds: float, action: Callable[[], None]) -> float:
+        """Put something on the agenda and give the moment it is due."""
+        at = self.clock() + seconds
+        heapq.heappush(self._agenda, Due(at, next(self._number), action))
+        return at
+
+    def advance(self) -> None:
+        """Do what has fallen due, in its order. Call it with the lock held."""
+        while self._agenda and self._agenda[0].at <= self.clock():
+            heapq.heappop(self._agenda).action()
+
+    def scaled(self, seconds: float) -> float:
+        """Bring a number of seconds of the real AWS to the lab's speed."""
+        return 0.0 if self.speed in (0.0, float("inf")) else seconds / self.speed
+
+    def close(self) -> None:
+        """Remove the folder."""
+        self.closing.set()
+        remove(self.folder)
+
+
+def new_folder() -> Path:
+    """Make the folder of this process's lab, with its pid in the name so that a later lab can clear it away."""
+    return Path(tempfile.mkdtemp(prefix=f"{FOLDER_PREFIX}{os.getpid()}-"))
+
+
+def remove(folder: Path) -> None:
+    """Remove a tree, also where a node's script has taken away the permission to look into a directory."""
+    for parent, names, _ in os.walk(folder):
+        for name in names:
+            with contextlib.suppress(OSError):
+                inner = Path(parent, name)
+                if not inner.is_symlink():
+                    inner.chmod(stat.S_IRWXU)
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def remove_stale() -> int:
+    """Remove the folders of labs that were killed, and tell how many. Other users' folders are not touched."""
+    removed = 0
+    for folder in Path(tempfile.gettempdir()).glob(f"{FOLDER_PREFIX}*"):
+        found = re.fullmatch(rf"{FOLDER_PREFIX}(\d+)-\w+", folder.name)
+        try:
+            ours = not folder.is_symlink() and folder.stat().st_uid == os.getuid()
+        except OSError:
+            continue
+        if found and ours and not Path(f"/proc/{found[1]}").exists():
+            remove(folder)
+            removed += 1
+    return removed
