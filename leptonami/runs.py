@@ -7,6 +7,7 @@ after it, so that whatever happens to the process, what it may have left behind 
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import hashlib
 import json
 import os
@@ -83,14 +84,24 @@ class Journal:
         self.write("done", action=call, **outcome)
 
     def read(self) -> list[dict[str, Any]]:
-        """Read every whole line; a last line that was cut off by a crash is left out."""
+        """Read every whole line; one that was cut off by a crash is left out."""
         if not self.path.exists():
             return []
         entries = []
-        for line in self.path.read_text(encoding="utf-8", errors="replace").splitlines():
+        for line in self.path.read_text(encoding="utf-8", errors="replace").split("\n"):
             with contextlib.suppress(json.JSONDecodeError):
-                entries.append(json.loads(line))
+                entry = json.loads(line)
+                if isinstance(entry, dict):
+                    entries.append(entry)
         return entries
+
+    def mend(self) -> None:
+        """End a line that a crash cut off, so that the next one is whole."""
+        if self.path.exists():
+            raw = self.path.read_bytes()
+            if raw and not raw.endswith(b"\n"):
+                with self.path.open("ab") as file:
+                    file.write(b"\n")
 
 
 @dataclass(frozen=True)
@@ -128,6 +139,49 @@ class Run:
                 hint="choose another with --runs",
             ) from error
         return cls(chosen, folder)
+
+    @classmethod
+    def open(cls, root: Path, run_id: str) -> Run:
+        """Open the folder of a run that has begun.
+
+        Raises
+        ------
+        InputError
+            If there is no such run.
+        """
+        parse_id(run_id)
+        folder = root / run_id
+        if not (folder / "journal.jsonl").exists():
+            raise InputError(f"there is no run {run_id}", resource=str(root), hint="choose its folder with --runs")
+        for name in ("evidence", "logs", "scripts"):
+            (folder / name).mkdir(exist_ok=True)
+        return cls(run_id, folder)
+
+    @contextlib.contextmanager
+    def lock(self) -> Iterator[None]:
+        """Keep every other process away from the run, for as long as this one lives.
+
+        Raises
+        ------
+        InputError
+            If another process has it: its pid and its start are named.
+        """
+        path = self.folder / "lock"
+        with path.open("a+", encoding="utf-8") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                file.seek(0)
+                raise InputError(
+                    f"the run is being worked on by {file.read().strip() or 'another process'}",
+                    resource=f"run {self.id}",
+                    hint="wait until it is done, or stop that process: it cleans up",
+                ) from None
+            file.seek(0)
+            file.truncate()
+            file.write(f"process {os.getpid()}, which started at {now().isoformat()}\n")
+            file.flush()
+            yield
 
     @property
     def journal(self) -> Journal:

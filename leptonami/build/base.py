@@ -11,7 +11,7 @@ from leptonami.target import AwsError, Target
 if TYPE_CHECKING:
     from leptonami.plan import Plan
 
-__all__ = ["BaseImage", "resolve"]
+__all__ = ["BaseImage", "again", "resolve"]
 
 EC2_ARCHITECTURE = {"amd64": "x86_64", "arm64": "arm64"}
 
@@ -87,6 +87,12 @@ def resolve(target: Target, plan: Plan) -> BaseImage:
         source=source,
         **found,
     )
+
+
+def again(target: Target, plan: Plan, recorded: dict[str, Any]) -> BaseImage:
+    """Take the base image that the run began with, and check that it is still there and still what it was."""
+    checked = check(describe(target, recorded["id"]), plan, source=recorded["source"], account=recorded["owner"])
+    return BaseImage(**{**recorded, "id": checked["ImageId"]})
 
 
 def read_parameter(target: Target, name: str, plan: Plan) -> Any:

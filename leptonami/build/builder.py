@@ -11,11 +11,24 @@ from leptonami.errors import BuildError, CapacityError, InputError
 from leptonami.target import AwsError, Target
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from types_boto3_ec2.type_defs import FilterTypeDef
+
     from leptonami.build.preflight import Site
     from leptonami.build.work import Work
     from leptonami.runs import Journal
 
-__all__ = ["Builder", "create_group", "create_profile", "launch", "wait_online", "wait_running", "wait_stopped"]
+__all__ = [
+    "Builder",
+    "create_group",
+    "create_profile",
+    "launch",
+    "revive",
+    "wait_online",
+    "wait_running",
+    "wait_stopped",
+]
 
 # Errors after which another type or another subnet may do.
 # https://docs.aws.amazon.com/AWSEC2/latest/APIReference/errors-overview.html
@@ -50,7 +63,7 @@ class Builder:
 
 def create_profile(work: Work, site: Site) -> str:
     """Make the temporary role and instance profile, or check the plan's own profile; give the profile's name."""
-    target, plan, journal, cleanup = work.target, work.plan, work.journal, work.cleanup
+    target, plan, journal = work.target, work.plan, work.journal
     iam = target.client("iam")
     if plan.builder.instance_profile is not None:
         name = plan.builder.instance_profile
@@ -65,25 +78,56 @@ def create_profile(work: Work, site: Site) -> str:
                 hint="leave it out, and a temporary one with a narrow policy is made",
             ) from error
         return name
-    names, role = site.names, site.names.temporary
-    # What is made last is removed first. The removal is noted before the creating call: a call whose answer is lost
-    # may have taken effect.
-    cleanup.add(f"role {role}", lambda: target.call(iam.delete_role, RoleName=role))
+    names, role, partition = site.names, site.names.temporary, site.partition
+    # What is made last is removed first. The removals are noted before the creating calls: a call whose answer is lost
+    # may have taken effect. For the same reason, and for a run that goes on, what exists by these names is ours: they
+    # are derived from the run.
+    owe_profile(work, site)
     with journal.action("iam.CreateRole", name=role):
-        target.call(iam.create_role, **requests.create_role(plan, names, partition=site.partition))
-    cleanup.add("its policy", lambda: target.call(iam.delete_role_policy, RoleName=role, PolicyName="builder"))
+        unless_there(lambda: target.call(iam.create_role, **requests.create_role(plan, names, partition=partition)))
     with journal.action("iam.PutRolePolicy", name=role):
-        target.call(iam.put_role_policy, **requests.put_role_policy(plan, names, partition=site.partition))
-    cleanup.add(f"instance profile {role}", lambda: target.call(iam.delete_instance_profile, InstanceProfileName=role))
+        target.call(iam.put_role_policy, **requests.put_role_policy(plan, names, partition=partition))
     with journal.action("iam.CreateInstanceProfile", name=role):
-        target.call(iam.create_instance_profile, **requests.create_instance_profile(plan, names))
-    cleanup.add(
-        "the role in the profile",
-        lambda: target.call(iam.remove_role_from_instance_profile, InstanceProfileName=role, RoleName=role),
-    )
+        unless_there(lambda: target.call(iam.create_instance_profile, **requests.create_instance_profile(plan, names)))
     with journal.action("iam.AddRoleToInstanceProfile", name=role):
-        target.call(iam.add_role_to_instance_profile, **requests.add_role_to_instance_profile(names))
+        # LimitExceeded: a profile takes one role, and ours is in it.
+        unless_there(
+            lambda: target.call(iam.add_role_to_instance_profile, **requests.add_role_to_instance_profile(names)),
+            "LimitExceeded",
+        )
     return role
+
+
+def owe_profile(work: Work, site: Site) -> None:
+    """Note the removal of the temporary role and profile; what is not there counts as removed."""
+    iam, call, role, owe = work.target.client("iam"), work.target.call, site.names.temporary, work.cleanup.add
+    owe(f"role {role}", lambda: call(iam.delete_role, RoleName=role))
+    owe("its policy", lambda: call(iam.delete_role_policy, RoleName=role, PolicyName="builder"))
+    owe(f"instance profile {role}", lambda: call(iam.delete_instance_profile, InstanceProfileName=role))
+    owe(
+        "the role in the profile",
+        lambda: call(iam.remove_role_from_instance_profile, InstanceProfileName=role, RoleName=role),
+    )
+
+
+def owe(work: Work, site: Site) -> None:
+    """Note the removal of everything temporary that an earlier process of this run may have made."""
+    if not work.plan.builder.security_groups:
+        work.cleanup.add(f"security group {site.names.temporary}", partial(remove_groups, work.target, site))
+    if work.plan.steps and work.plan.builder.instance_profile is None:
+        owe_profile(work, site)
+    work.cleanup.add("the builder", partial(terminate_tagged, work.target, site.names.run))
+
+
+def unless_there(create: Callable[[], object], *codes: str) -> bool:
+    """Create something whose name is derived from the run; False if it is there already."""
+    try:
+        create()
+    except AwsError as error:
+        if error.code not in {"EntityAlreadyExists", *codes}:
+            raise
+        return False
+    return True
 
 
 def create_group(work: Work, site: Site) -> list[str]:
@@ -92,24 +136,37 @@ def create_group(work: Work, site: Site) -> list[str]:
     if plan.builder.security_groups:
         return list(plan.builder.security_groups)
     ec2 = target.client("ec2")
-    name, vpc = site.names.temporary, site.vpc
-
-    def remove() -> None:
-        # By name: the id may have been lost with the answer. A group is in use until its interface is gone.
-        found = target.call(
-            ec2.describe_security_groups,
-            Filters=[{"Name": "group-name", "Values": [name]}, {"Name": "vpc-id", "Values": [vpc]}],
-        )["SecurityGroups"]
-        for group in found:
-            remove_group(target, group["GroupId"])
-
-    undo = cleanup.add(f"security group {name}", remove)
+    name = site.names.temporary
+    undo = cleanup.add(f"security group {name}", partial(remove_groups, target, site))
     with journal.action("ec2.CreateSecurityGroup", name=name) as outcome:
-        made = target.call(ec2.create_security_group, **requests.create_security_group(plan, site.names, vpc))
-        outcome["id"] = made["GroupId"]
-    group_id = made["GroupId"]
-    cleanup.replace(undo, f"security group {group_id}", lambda: remove_group(target, group_id))
-    return [group_id]
+        try:
+            group = target.call(
+                ec2.create_security_group, **requests.create_security_group(plan, site.names, site.vpc)
+            )["GroupId"]
+        except AwsError as error:
+            if error.code != "InvalidGroup.Duplicate":
+                raise
+            # Ours, from an earlier process of this run or from a call whose answer was lost.
+            (group,) = find_groups(target, site)
+        outcome["id"] = group
+    cleanup.replace(undo, f"security group {group}", partial(remove_group, target, group))
+    return [group]
+
+
+def find_groups(target: Target, site: Site) -> list[str]:
+    """Find the run's temporary security group by its name."""
+    filters: list[FilterTypeDef] = [
+        {"Name": "group-name", "Values": [site.names.temporary]},
+        {"Name": "vpc-id", "Values": [site.vpc]},
+    ]
+    found = target.call(target.client("ec2").describe_security_groups, Filters=filters)["SecurityGroups"]
+    return [group["GroupId"] for group in found]
+
+
+def remove_groups(target: Target, site: Site) -> None:
+    """Delete the run's temporary security group, whatever its id is."""
+    for group in find_groups(target, site):
+        remove_group(target, group)
 
 
 def remove_group(target: Target, group: str) -> None:
@@ -138,6 +195,15 @@ def launch(work: Work, site: Site, *, groups: list[str], profile: str | None) ->
     """
     target, plan, cleanup = work.target, work.plan, work.cleanup
     refused: list[str] = []
+    # A client token stands for one instance for ever: a builder that is gone needs another one.
+    generation = work.past.count("builder-lost")
+    if work.past:
+        adopted = adopt(work, site)
+        if adopted is not None:
+            return adopted
+        if work.past.last("done", action="ec2.RunInstances") is not None:
+            work.journal.write("builder-lost")
+            generation += 1
     markets = [True, False] if plan.builder.spot else [False]
     for spot in markets:
         for machine in site.machines:
@@ -155,6 +221,7 @@ def launch(work: Work, site: Site, *, groups: list[str], profile: str | None) ->
                     groups=groups,
                     profile=profile,
                     spot=spot,
+                    generation=generation,
                 )
                 undo = cleanup.add("the builder", lambda: terminate_tagged(target, site.names.run))
                 try:
@@ -164,6 +231,7 @@ def launch(work: Work, site: Site, *, groups: list[str], profile: str | None) ->
                         raise
                     cleanup.forget(undo)
                     refused.append(f"{where}: {error.code}")
+                    work.journal.write("no-room", where=refused[-1])
                     work.progress.line(f"no room for {where} ({error.code}), trying the next")
                     continue
                 cleanup.replace(undo, f"builder {instance}", partial(terminate, target, [instance]))
@@ -172,6 +240,36 @@ def launch(work: Work, site: Site, *, groups: list[str], profile: str | None) ->
         "AWS has no room for the builder: " + "; ".join(refused),
         resource=f"{plan.path}: builder.instance_types",
         hint="add instance types or subnets in other zones, or try again later",
+    )
+
+
+def adopt(work: Work, site: Site) -> Builder | None:
+    """Take over the builder that an earlier process of this run launched, if it is still there.
+
+    Raises
+    ------
+    BuildError
+        If there are several: then something is wrong that nobody should build on.
+    """
+    found = find_tagged(work.target, site.names.run)
+    if not found:
+        return None
+    if len(found) > 1:
+        raise BuildError(
+            "the run has several builders: " + ", ".join(each["InstanceId"] for each in found),
+            resource=f"run {site.names.run}",
+            hint="terminate them and start a new run",
+        )
+    instance = found[0]
+    work.cleanup.add(f"builder {instance['InstanceId']}", partial(terminate, work.target, [instance["InstanceId"]]))
+    work.journal.write("builder-adopted", instance=instance["InstanceId"], state=instance["State"]["Name"])
+    return Builder(
+        instance=instance["InstanceId"],
+        type=instance["InstanceType"],
+        subnet=instance["SubnetId"],
+        zone=instance["Placement"]["AvailabilityZone"],
+        spot=instance.get("InstanceLifecycle") == "spot",
+        refused=work.past.refused(),
     )
 
 
@@ -242,6 +340,16 @@ def wait_running(work: Work, instance: str) -> None:
     wait_state(work, instance, "running", dead=dead, timeout=RUNNING_S)
 
 
+def revive(work: Work, instance: str) -> None:
+    """Wait until the builder runs; one that an interrupted run had stopped is started again."""
+    described = state(work.target, instance) if work.past else None
+    if described is not None and described["State"]["Name"] in {"stopping", "stopped"}:
+        wait_stopped(work, instance)
+        with work.journal.action("ec2.StartInstances", id=instance):
+            work.target.call(work.target.client("ec2").start_instances, InstanceIds=[instance])
+    wait_running(work, instance)
+
+
 def wait_stopped(work: Work, instance: str) -> None:
     """Wait until the builder has stopped."""
     wait_state(work, instance, "stopped", dead={"terminated", "shutting-down"}, timeout=STOPPED_S)
@@ -296,8 +404,8 @@ def terminate(target: Target, instances: list[str]) -> None:
     target.poll(check, what=f"{', '.join(instances)} to be terminated", timeout=RUNNING_S)
 
 
-def terminate_tagged(target: Target, run_id: str) -> None:
-    """Terminate whatever this run launched: for a launch whose answer never came."""
+def find_tagged(target: Target, run_id: str) -> list[Any]:
+    """Describe the builders of a run that are not gone."""
     found = target.call(
         target.client("ec2").describe_instances,
         Filters=[
@@ -305,6 +413,11 @@ def terminate_tagged(target: Target, run_id: str) -> None:
             {"Name": "instance-state-name", "Values": ["pending", "running", "stopping", "stopped"]},
         ],
     )["Reservations"]
-    instances = [each["InstanceId"] for reservation in found for each in reservation["Instances"]]
+    return [each for reservation in found for each in reservation["Instances"]]
+
+
+def terminate_tagged(target: Target, run_id: str) -> None:
+    """Terminate whatever this run launched: for a launch whose answer never came."""
+    instances = [each["InstanceId"] for each in find_tagged(target, run_id)]
     if instances:
         terminate(target, instances)

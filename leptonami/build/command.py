@@ -127,7 +127,16 @@ class Shell:
         self.run_id = run_id
         self.tail_every = min(TAIL_EVERY_S, target.pace.longest)
 
-    def run(self, name: str, script: str, *, timeout: int, log: Path | None, keep_remote_log: bool = True) -> Outcome:
+    def run(
+        self,
+        name: str,
+        script: str,
+        *,
+        timeout: int,
+        log: Path | None,
+        keep_remote_log: bool = True,
+        pick_up: str | None = None,
+    ) -> Outcome:
         """Run a script as root and wait for its end.
 
         Parameters
@@ -141,6 +150,8 @@ class Shell:
             24,000 characters, and leaves no trace on the builder.
         keep_remote_log
             Whether the log may be on the builder's disk, where it survives a reboot. False puts it in memory.
+        pick_up
+            The command that an earlier process sent for this script and that still runs: it is waited for instead.
 
         Raises
         ------
@@ -164,7 +175,7 @@ class Shell:
         live = LiveLog(log, self.progress) if log is not None else None
         started = time.monotonic()
         for attempt in (1, 2):
-            command = self._send(name, script, timeout)
+            command = (pick_up if attempt == 1 else None) or self._send(name, script, timeout)
             try:
                 invocation = self._wait(name, command, timeout, live, remote)
             except BaseException:
@@ -190,6 +201,17 @@ class Shell:
         self._judge(name, invocation, live, outcome, timeout)
         return outcome
 
+    def running(self, name: str) -> str | None:
+        """Find the command that an earlier process of this run sent for a script and that has not ended."""
+        commands = self.target.call(self.target.client("ssm").list_commands, InstanceId=self.instance)["Commands"]
+        for command in commands:
+            if command.get("Comment") == self._comment(name) and command.get("Status") in RUNNING:
+                return str(command["CommandId"])
+        return None
+
+    def _comment(self, name: str) -> str:
+        return f"leptonami {self.run_id} {name}"[:100]
+
     def _send(self, name: str, script: str, timeout: int) -> str:
         with self.journal.action("ssm.SendCommand", name=name, instance=self.instance) as outcome:
             answer = self.target.call(
@@ -198,7 +220,7 @@ class Shell:
                 DocumentName="AWS-RunShellScript",
                 Parameters={"commands": [script], "executionTimeout": [str(timeout)]},
                 TimeoutSeconds=DELIVERY_S,
-                Comment=f"leptonami {self.run_id} {name}"[:100],
+                Comment=self._comment(name),
             )
             outcome["id"] = answer["Command"]["CommandId"]
         return str(outcome["id"])

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import getpass
+import hashlib
+import json
 import platform
 import subprocess
 from dataclasses import asdict, dataclass
@@ -14,6 +16,7 @@ from leptonami.build import builder as builders
 from leptonami.build import claims, image, preflight, requests, steps
 from leptonami.build.cleanup import Cleanup, Removal
 from leptonami.build.command import Shell
+from leptonami.build.past import Past
 from leptonami.build.work import Work
 from leptonami.errors import CheckFailed, InputError, Interrupted, LeptonamiError
 from leptonami.progress import Progress, Silent, Stage, Stages
@@ -66,8 +69,12 @@ def build(
     run_id: str | None = None,
     progress: Progress | None = None,
     keep_on_error: bool = False,
+    resume: bool = False,
 ) -> BuildResult:
-    """Build the plan's image.
+    """Build the plan's image, or go on with a build that was killed.
+
+    A run that goes on repeats no step that had ended. It finds what exists by name, tag, client token and journal, and
+    where AWS and the journal disagree, AWS is right.
 
     Parameters
     ----------
@@ -77,6 +84,8 @@ def build(
         The folder of all runs; the run gets its own in it.
     run_id
         The run's id; a new one by default.
+    resume
+        Go on with the run `run_id`.
     progress
         Where progress is shown; nowhere by default.
     keep_on_error
@@ -103,8 +112,9 @@ def build(
             f"the plan is for {plan.region}, the target is {target.region}",
             hint="open the target with the plan's region",
         )
-    run = Run.create(runs, run_id)
-    return _Build(target, plan, run, progress or Silent(), keep_on_error=keep_on_error).run_all()
+    run = Run.open(runs, run_id or "") if resume else Run.create(runs, run_id)
+    with run.lock():
+        return _Build(target, plan, run, progress or Silent(), keep_on_error=keep_on_error).run_all()
 
 
 class _Build:
@@ -115,11 +125,20 @@ class _Build:
         self.journal = run.journal
         self.cleanup = Cleanup(self.journal)
         self.stages = Stages(progress)
-        self.work = Work(target, plan, self.journal, self.cleanup, progress)
+        self.journal.mend()
+        self.past = Past(self.journal.read())
+        self.work = Work(target, plan, self.journal, self.cleanup, progress, self.past)
         self.started = now()
         self.facts: dict[str, Any] = {}
 
     def run_all(self) -> BuildResult:
+        begun = self.past.last("build")
+        if begun is not None and begun["digest"] != self.plan.digest:
+            raise InputError(
+                "the plan, its image list or one of its scripts has changed since the run began",
+                resource=f"run {self.run.id}",
+                hint="put it back as it was, or start a new run (and sweep what this one left)",
+            )
         self.journal.write("build", plan=self.plan.name, digest=self.plan.digest, provenance=self.target.provenance)
         self._write_manifest("running")
         try:
@@ -147,33 +166,31 @@ class _Build:
     def _make(self) -> tuple[image.Ami, tuple[claims.Finding, ...], dict[str, Any], Any]:
         target, plan, work, stage = self.target, self.plan, self.work, self.stages.stage
         with stage("look at the account and find the base image"):
-            site = preflight.survey(target, plan, self.run.id)
+            site = preflight.survey(target, plan, self.run.id, self.past)
+            if self.past.base is None:
+                self.journal.write("base", image=site.base.as_dict())
             self.facts |= {
                 "base": site.base.as_dict(),
                 "disk": asdict(site.budget),
                 "image_name": site.image_name,
                 "owner": site.names.owner,
             }
-        with stage("make what is temporary"):
-            groups = builders.create_group(work, site)
-            # Without steps nobody talks to the builder, so it needs no profile.
-            profile = None
-            if plan.steps:
-                profile = builders.create_profile(work, site)
-        with stage("launch the builder"):
-            builder = builders.launch(work, site, groups=groups, profile=profile)
+        made = image.find_ours(target, site) if self.past else None
+        if made is not None:
+            # An earlier process of this run had asked for the image: all that is left is to wait, and to clean up.
+            builders.owe(work, site)
+            builder = builders.Builder(**self.past.require("builder")["builder"])
             self.facts["builder"] = asdict(builder)
-            builders.wait_running(work, builder.instance)
-        findings: tuple[claims.Finding, ...] = ()
-        versions: dict[str, Any] = {}
-        if plan.steps:
-            findings, versions = self._provision(builder)
-        with stage("stop the builder"):
-            stopped = image.stop(work, builder)
-            if stopped:
-                builders.wait_stopped(work, builder.instance)
+            findings, versions = self._recall(builder)
+            stopped = not builder.spot
+        else:
+            builder, findings, versions = self._furnish(site)
+            with stage("stop the builder"):
+                stopped = image.stop(work, builder)
+                if stopped:
+                    builders.wait_stopped(work, builder.instance)
         with stage("make the image"):
-            made, undo = image.create(work, site, builder, stopped=stopped)
+            made, undo = image.create(work, site, builder, stopped=stopped, made=made)
             self.facts["image"] = {"id": made, "name": site.image_name, "state": "pending"}
             ami = image.wait_available(work, made)
             with self.journal.action("ec2.ModifyImageAttribute", id=made, imds="v2.0"):
@@ -182,20 +199,48 @@ class _Build:
             self.facts["image"] = asdict(ami)
         return ami, findings, versions, site.base
 
+    def _furnish(self, site: preflight.Site) -> tuple[builders.Builder, tuple[claims.Finding, ...], dict[str, Any]]:
+        """Launch the builder, provision it and verify it, each only as far as it has not been done."""
+        work, stage = self.work, self.stages.stage
+        with stage("make what is temporary"):
+            groups = builders.create_group(work, site)
+            # Without steps nobody talks to the builder, so it needs no profile.
+            profile = builders.create_profile(work, site) if self.plan.steps else None
+        with stage("launch the builder"):
+            builder = builders.launch(work, site, groups=groups, profile=profile)
+            self.facts["builder"] = asdict(builder)
+            self.journal.write("builder", builder=asdict(builder))
+            verified = self.past.last("verified", instance=builder.instance) is not None
+            if not verified:
+                builders.revive(work, builder.instance)
+        if verified:
+            return builder, *self._recall(builder)
+        if not self.plan.steps:
+            return builder, (), {}
+        findings, versions = self._provision(builder)
+        self.journal.write("verified", instance=builder.instance)
+        return builder, findings, versions
+
     def _provision(self, builder: builders.Builder) -> tuple[tuple[claims.Finding, ...], dict[str, Any]]:
         target, plan, stage = self.target, self.plan, self.stages.stage
         with stage("wait for the builder's SSM agent"):
             self.facts["agent"] = builders.wait_online(self.work, builder.instance)
+            self.journal.write("agent", instance=builder.instance, version=self.facts["agent"])
         around = context(plan, self.run.id)
         shell = Shell(target, builder.instance, self.journal, self.stages.progress, run_id=self.run.id)
-        kept = self.facts["steps"] = []
+        kept: list[dict[str, Any]] = []
+        self.facts["steps"] = kept
         for number, use in enumerate(plan.steps, start=1):
             name = f"{number:02d}-{use.name}"
             script = steps.render(use, around)
             (self.run.folder / "scripts" / f"{name}.sh").write_text(script, encoding="utf-8")
             timeout = use.timeout or steps.catalogue()[use.name].timeout
-            record: dict[str, Any] = {"step": use.name, "options": dict(use.options), "timeout_s": timeout}
-            kept.append(record)
+            digest = hashlib.sha256(script.encode()).hexdigest()
+            identity = {"name": name, "instance": builder.instance, "script": digest}
+            finished = self.past.last("finished", **identity)
+            if finished is not None:
+                kept.append(finished["record"])
+                continue
             with stage(f"step {number} of {len(plan.steps)}: {use.name}"):
                 outcome = shell.run(
                     name,
@@ -204,13 +249,20 @@ class _Build:
                     log=self.run.folder / "logs" / f"{name}.log",
                     # The last step removes what the steps before it left on the disk, their logs included.
                     keep_remote_log=number < len(plan.steps),
+                    pick_up=shell.running(name) if self.past else None,
                 )
-                record |= {
+            kept.append(
+                {
+                    "step": use.name,
+                    "options": {key: str(value) for key, value in use.options.items()},
+                    "timeout_s": timeout,
                     "seconds": outcome.seconds,
                     "exit_code": outcome.code,
                     "log": f"logs/{name}.log",
                     "log_complete": outcome.log_complete,
                 }
+            )
+            self.journal.write("finished", **identity, record=kept[-1])
         with stage("verify every claim on the builder"):
             answer = shell.run("verify", claims.script(plan, around), timeout=VERIFY_S, log=None)
             findings = claims.parse(answer.stdout)
@@ -227,6 +279,20 @@ class _Build:
             self.facts["versions"] = versions
             self._judge(findings)
         return findings, versions
+
+    def _recall(self, builder: builders.Builder) -> tuple[tuple[claims.Finding, ...], dict[str, Any]]:
+        """Read back what an earlier process of this run did and verified on the builder."""
+        if not self.plan.steps:
+            return (), {}
+        path = self.run.folder / "evidence" / "image-contents.json"
+        payload = json.loads(path.read_text(encoding="utf-8"))["payload"]
+        self.facts |= {
+            "agent": self.past.require("agent", instance=builder.instance)["version"],
+            "steps": [each["record"] for each in self.past.all("finished", instance=builder.instance)],
+            "findings": payload["findings"],
+            "versions": payload["versions"],
+        }
+        return tuple(claims.Finding(**each) for each in payload["findings"]), payload["versions"]
 
     def _judge(self, findings: tuple[claims.Finding, ...]) -> None:
         """Refuse to image a builder that does not hold what the plan claims, a claim without an answer included."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from leptonami.build import requests
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
     from leptonami.build.preflight import Site
     from leptonami.build.work import Work
 
-__all__ = ["Ami", "create", "discard", "stop", "wait_available"]
+__all__ = ["Ami", "create", "discard", "find_ours", "stop", "wait_available"]
 
 
 @dataclass(frozen=True)
@@ -41,19 +42,39 @@ def stop(work: Work, builder: Builder) -> bool:
     return True
 
 
-def create(work: Work, site: Site, builder: Builder, *, stopped: bool) -> tuple[str, int]:
-    """Ask for the image; give its id and the number of the removal that it is owed until it has become available."""
+def create(work: Work, site: Site, builder: Builder, *, stopped: bool, made: str | None) -> tuple[str, int]:
+    """Ask for the image, unless it was `made` already; give its id and the number of the removal that it is owed.
+
+    The removal is to be forgotten when the image has become available.
+    """
     target, cleanup = work.target, work.cleanup
-    ec2 = target.client("ec2")
-    request = requests.create_image(
-        work.plan, site.names, site.base, instance=builder.instance, name=site.image_name, stopped=stopped
-    )
-    undo = cleanup.add(f"half-made image {site.image_name}", lambda: discard_named(target, site.image_name))
-    with work.journal.action("ec2.CreateImage", name=site.image_name) as outcome:
-        image = target.call(ec2.create_image, **request)["ImageId"]
-        outcome["id"] = image
-    cleanup.replace(undo, f"half-made image {image}", lambda: discard(target, image))
-    return image, undo
+    undo = cleanup.add(f"half-made image {site.image_name}", lambda: discard_ours(target, site))
+    if made is None:
+        request = requests.create_image(
+            work.plan, site.names, site.base, instance=builder.instance, name=site.image_name, stopped=stopped
+        )
+        with work.journal.action("ec2.CreateImage", name=site.image_name) as outcome:
+            try:
+                made = target.call(target.client("ec2").create_image, **request)["ImageId"]
+            except AwsError as error:
+                # The answer to an earlier attempt may have been lost.
+                made = find_ours(target, site) if error.code == "InvalidAMIName.Duplicate" else None
+                if made is None:
+                    raise
+            outcome["id"] = made
+    cleanup.replace(undo, f"half-made image {made}", partial(discard, target, made))
+    return made, undo
+
+
+def find_ours(target: Target, site: Site) -> str | None:
+    """Find the image that this run has asked for already, if it has."""
+    found = target.call(
+        target.client("ec2").describe_images,
+        Owners=["self"],
+        Filters=[{"Name": "tag:leptonami:run", "Values": [site.names.run]}],
+    )["Images"]
+    ours = [each["ImageId"] for each in found if each.get("Name") == site.image_name and each["State"] != "failed"]
+    return ours[0] if ours else None
 
 
 def snapshots_of(image: Any) -> list[str]:
@@ -145,14 +166,11 @@ def discard(target: Target, image: str) -> None:
         target.call(ec2.delete_snapshot, SnapshotId=snapshot)
 
 
-def discard_named(target: Target, name: str) -> None:
-    """Discard the image of that name: for a CreateImage whose answer never came."""
-    from leptonami.build.preflight import escape_filter
+def discard_ours(target: Target, site: Site) -> None:
+    """Discard the image that this run has asked for: for a CreateImage whose answer never came.
 
-    found = target.call(
-        target.client("ec2").describe_images,
-        Owners=["self"],
-        Filters=[{"Name": "name", "Values": [escape_filter(name)]}],
-    )["Images"]
-    for each in found:
-        discard(target, each["ImageId"])
+    By the run's tag, never by the name alone: somebody else may have taken the name in the meantime.
+    """
+    image = find_ours(target, site)
+    if image is not None:
+        discard(target, image)

@@ -15,6 +15,7 @@ from leptonami.target import AwsError, Target
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from leptonami.build.past import Past
     from leptonami.plan import Plan
 
 __all__ = ["Machine", "Site", "Subnet", "survey"]
@@ -62,8 +63,10 @@ class Site:
         return self.subnets[0].vpc
 
 
-def survey(target: Target, plan: Plan, run_id: str) -> Site:
+def survey(target: Target, plan: Plan, run_id: str, past: Past | None = None) -> Site:
     """Look at the account and the region, and refuse what cannot work.
+
+    A run that goes on keeps the base image that it began with, and its image's name may be taken by itself.
 
     Raises
     ------
@@ -80,7 +83,8 @@ def survey(target: Target, plan: Plan, run_id: str) -> Site:
     image_name = names.image(
         plan.image.name, family=plan.family, os=plan.os, kubernetes=plan.kubernetes, architecture=plan.architecture
     )
-    base = bases.resolve(target, plan)
+    recorded = past.base if past is not None else None
+    base = bases.resolve(target, plan) if recorded is None else bases.again(target, plan, recorded)
     budget = sizing.budget(plan, base)
     if not budget.fits:
         raise InputError(
@@ -88,7 +92,7 @@ def survey(target: Target, plan: Plan, run_id: str) -> Site:
             resource=f"{plan.path}: root_volume.size_gib",
             hint=f"make it at least {budget.needed_gib} GiB, or pre-fetch less",
         )
-    check_name(target, image_name, plan)
+    check_name(target, image_name, plan, run_id)
     return Site(
         account=caller["Account"],
         partition=partition,
@@ -101,14 +105,15 @@ def survey(target: Target, plan: Plan, run_id: str) -> Site:
     )
 
 
-def check_name(target: Target, name: str, plan: Plan) -> None:
-    """Refuse an AMI name that is taken."""
+def check_name(target: Target, name: str, plan: Plan, run_id: str) -> None:
+    """Refuse an AMI name that is taken by another run or by anybody else."""
     taken = target.call(
         target.client("ec2").describe_images,
         Owners=["self"],
         Filters=[{"Name": "name", "Values": [escape_filter(name)]}],
     )["Images"]
-    if taken:
+    ours = {"Key": "leptonami:run", "Value": run_id}
+    if taken and ours not in taken[0].get("Tags", []):
         raise InputError(
             f"the AMI name {name!r} is taken by {taken[0]['ImageId']}",
             resource=f"{plan.path}: image.name",

@@ -16,12 +16,14 @@ __all__ = [
     "calls_table",
     "claims_table",
     "costs_table",
+    "files_table",
     "image_table",
     "images_table",
     "plan_table",
     "stages_figure",
     "stages_text",
     "versions_table",
+    "warnings_table",
 ]
 
 
@@ -52,6 +54,14 @@ def plan_table(plan: Plan) -> pd.DataFrame:
         index="what",
         column="the plan says",
     )
+
+
+def warnings_table(plan: Plan) -> pd.DataFrame:
+    """Show what a reader should know before building."""
+    import pandas as pd
+
+    warnings = list(plan.warnings) or ["none"]
+    return pd.DataFrame({"warning": warnings}, index=pd.RangeIndex(1, len(warnings) + 1, name="#"))
 
 
 def calls_table(outline: Outline) -> pd.DataFrame:
@@ -166,4 +176,23 @@ def stages_text(result: BuildResult) -> str:
     return (
         f"Bar chart of the {len(stages)} stages of the build, {total:.1f} s in all ({result.provenance}). "
         f"The longest: {first}."
+    )
+
+
+KEPT = {
+    "manifest.json": "all inputs, versions, ids, times and calls",
+    "journal.jsonl": "what was about to be done, and what came of it, call by call",
+    "evidence": "what was found on the builder, with its provenance and digest",
+    "logs": "the whole output of every step",
+    "scripts": "the scripts as they were sent",
+}
+
+
+def files_table(result: BuildResult) -> pd.DataFrame:
+    """Show what is kept of the run, where it is there."""
+    import pandas as pd
+
+    there = {name: text for name, text in KEPT.items() if (result.run.folder / name).exists()}
+    return pd.DataFrame(
+        {"what it holds": list(there.values())}, index=pd.Index(list(there), name="in the run's folder")
     )

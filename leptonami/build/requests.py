@@ -128,8 +128,12 @@ def run_instances(
     groups: list[str],
     profile: str | None,
     spot: bool,
+    generation: int = 0,
 ) -> dict[str, Any]:
-    """Give the request for the builder: IMDSv2 only, an encrypted root volume, no key pair, everything tagged."""
+    """Give the request for the builder: IMDSv2 only, an encrypted root volume, no key pair, everything tagged.
+
+    `generation` counts the builders that the run has lost: each has a client token of its own.
+    """
     volume: dict[str, Any] = {
         "VolumeSize": plan.root_volume.size_gib,
         "VolumeType": plan.root_volume.type,
@@ -157,7 +161,7 @@ def run_instances(
         "InstanceType": instance_type,
         "MinCount": 1,
         "MaxCount": 1,
-        "ClientToken": names.token("builder", instance_type, subnet, market),
+        "ClientToken": names.token("builder", str(generation), instance_type, subnet, market),
         "BlockDeviceMappings": [{"DeviceName": base.root_device, "Ebs": volume}],
         "NetworkInterfaces": [interface],
         "MetadataOptions": {"HttpEndpoint": "enabled", "HttpTokens": "required", "HttpPutResponseHopLimit": 1},

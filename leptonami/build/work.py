@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from leptonami.build.cleanup import Cleanup
+    from leptonami.build.past import Past
     from leptonami.plan import Plan
     from leptonami.progress import Progress
     from leptonami.runs import Journal
@@ -17,10 +18,21 @@ __all__ = ["Work"]
 
 @dataclass(frozen=True)
 class Work:
-    """The target and the plan of a build, where its intents are written, what it owes, and where progress goes."""
+    """What a build works with.
+
+    Attributes
+    ----------
+    journal
+        Where intents and outcomes are written.
+    cleanup
+        What the build owes: removals.
+    past
+        What earlier processes of the same run did; empty in a new run.
+    """
 
     target: Target
     plan: Plan
     journal: Journal
     cleanup: Cleanup
     progress: Progress
+    past: Past

@@ -1,0 +1,64 @@
+"""What a run's journal says that an earlier process of the same run did. What AWS says counts for more."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from leptonami.errors import BuildError
+
+__all__ = ["Past"]
+
+
+class Past:
+    """The journal of a run as it stood when this process opened it; empty for a new run."""
+
+    def __init__(self, entries: Sequence[dict[str, Any]] = ()) -> None:
+        self.entries = tuple(entries)
+
+    def __bool__(self) -> bool:
+        return bool(self.entries)
+
+    def last(self, event: str, **wanted: Any) -> dict[str, Any] | None:
+        """Give the latest entry of an event whose fields are these."""
+        found = self.all(event, **wanted)
+        return found[-1] if found else None
+
+    def all(self, event: str, **wanted: Any) -> list[dict[str, Any]]:
+        """Give the entries of an event whose fields are these, oldest first."""
+        return [
+            entry
+            for entry in self.entries
+            if entry.get("event") == event and all(entry.get(key) == value for key, value in wanted.items())
+        ]
+
+    def count(self, event: str) -> int:
+        """Count the entries of an event."""
+        return len(self.all(event))
+
+    @property
+    def base(self) -> dict[str, Any] | None:
+        """The base image that the run began with: the parameter may point to another one by now."""
+        entry = self.last("base")
+        return dict(entry["image"]) if entry is not None else None
+
+    def require(self, event: str, **wanted: Any) -> dict[str, Any]:
+        """Give the latest such entry of an event that must be there.
+
+        Raises
+        ------
+        BuildError
+            If the journal has lost it.
+        """
+        entry = self.last(event, **wanted)
+        if entry is None:
+            raise BuildError(
+                f"the run's journal has no {event!r}, so the run cannot go on",
+                resource="journal.jsonl",
+                hint="start a new run, and remove what this one made (it is tagged with leptonami:run)",
+            )
+        return entry
+
+    def refused(self) -> tuple[str, ...]:
+        """Name the places where there was no room."""
+        return tuple(entry["where"] for entry in self.all("no-room"))
