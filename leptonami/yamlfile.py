@@ -4,8 +4,8 @@ PyYAML's safe loader underneath, with the parts of YAML 1.1 that surprise people
 
 - only `true` and `false` are booleans (`on`, `off`, `yes` and `no` stay text);
 - a number keeps the text it was written as (`Int`, `Float`), so that `kubernetes: 1.30` can be refused where text is
-  wanted instead of becoming 1.3; numbers that YAML readers read differently (`012`, `0x1F`, `1_000`, `1:30`) are
-  mistakes;
+  wanted instead of becoming 1.3; numbers that YAML readers read differently (`012`, `0x1F`, `1_000`, `1:30`,
+  `1e3`) are mistakes;
 - dates stay text; tags (`!!python/...`), merge keys (`<<`) and a second document are mistakes;
 - a key must be text and may be written once.
 
@@ -48,12 +48,12 @@ MAX_DEPTH = 32
 MAX_NODES = 20_000
 
 INT = re.compile(r"[-+]?(?:0|[1-9][0-9]*)")
-FLOAT = re.compile(r"[-+]?(?:0|[1-9][0-9]*)(?:\.[0-9]*)?(?:[eE][-+]?[0-9]+)?|[-+]?\.[0-9]+(?:[eE][-+]?[0-9]+)?")
+FLOAT = re.compile(r"[-+]?(?:0|[1-9][0-9]*)(?:\.[0-9]*)?|[-+]?\.[0-9]+")
 # What a YAML 1.1 reader takes for a number and a YAML 1.2 reader for text, or for another number: 012 (octal or not),
-# 0b1, 0x1F, 0o17, 1_000, 1:30 (base sixty), .inf and .nan.
+# 0b1, 0x1F, 0o17, 1_000, 1:30 (base sixty), 1e3 (which may be half of a commit's id), .inf and .nan.
 DOUBTFUL = re.compile(
     r"[-+]?(?:0[0-9_]+(?:\.[0-9]*)?|0b[01_]+|0x[0-9a-fA-F_]+|0o[0-7_]+|[0-9][0-9_]*_[0-9_]*(?:\.[0-9_]*)?"
-    r"|[0-9][0-9_]*(?::[0-5]?[0-9])+(?:\.[0-9_]*)?|\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN))"
+    r"|[0-9][0-9_]*(?::[0-5]?[0-9])+(?:\.[0-9_]*)?|(?:[0-9][0-9_]*(?:\.[0-9_]*)?|\.[0-9_]+)[eE][-+]?[0-9]+|\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN))"
 )
 
 

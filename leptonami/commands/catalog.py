@@ -55,15 +55,21 @@ def rows(known: Catalog, family: str | None, today: date) -> Iterator[tuple[str,
         for os, system in each.systems.items():
             for architecture in system.architectures:
                 versions = known.kubernetes_of(name, os, architecture)
-                ends = str(system.ends or "-")
+                state = "yes"
+                if each.not_buildable:
+                    state = "no"
+                elif each.frozen and each.frozen <= today:
+                    state = "frozen"
+                elif system.ends and system.ends < today:
+                    state = "ended"
                 yield (
                     name,
                     os,
                     architecture,
                     versions[0] if len(versions) == 1 else f"{versions[0]}-{versions[-1]}",
                     "yes" if each.gpu else "no",
-                    f"ENDED {ends}" if system.ends and system.ends < today else ends,
-                    "no" if each.not_buildable else "frozen" if each.frozen and each.frozen <= today else "yes",
+                    str(system.ends or "-"),
+                    state,
                 )
 
 
