@@ -331,7 +331,8 @@ def verdict(  # noqa: PLR0911 - one return a way of not completing, in the order
             f"the kernel did not start: {control.not_started}", resource=source.name, hint=last_words(control)
         )
     if control.died:
-        hint = last_words(control) or "often it is out of memory: dmesg or the container's events say so"
+        killed = "often it is out of memory: dmesg or the container's events say so"
+        hint = last_words(control) or (killed if control.ended_by == "SIGKILL" else "its process ended under the cell")
         return "kernel died", KernelDied(
             "the kernel died" + (f" ({control.ended_by})" if control.ended_by else ""), resource=here, hint=hint
         )
@@ -343,7 +344,7 @@ def verdict(  # noqa: PLR0911 - one return a way of not completing, in the order
     account = control.accounts.get(-1 if control.current is None else control.current, {})
     if control.current is not None and account.get("shell") and not allows_errors(notebook.cells[control.current]):
         return "shell command failed", ShellFailed(
-            f"a shell command exited with {account['shell']}", resource=here, hint=f"its output is in {output}"
+            f"a shell command exited with {account['shell']}", resource=here, hint=f"its output is in {output.name}"
         )
     left = [position for position, cell in enumerate(notebook.cells) if unexecuted(cell)]
     if left:
@@ -389,7 +390,7 @@ def stopped(
     control: Control, here: str, failure: tuple[int, Any] | None, output: Path
 ) -> tuple[Status, LeptonamiError]:
     """Tell of an execution that was stopped from outside."""
-    words = [f"the notebook so far is {output}"]
+    words = [f"what there is of it is in {output.name}"]
     if control.killed and control.phase != "starting" and control.current is not None:
         words.append("its kernel was killed, so what the cell had begun may be left behind")
     elif failure is not None and failure[1].ename != "KeyboardInterrupt":
@@ -421,7 +422,7 @@ def raised_error(
         code = told.get("exit_code")
         error.exit_code = code if isinstance(code, int) and 0 < code < 256 else NotebookError.exit_code
         return "failed", error
-    kept = f"the traceback is in {output}"
+    kept = f"the traceback is in {output.name}"
     if raised.ename == "SystemExit":
         return "ended early", EndedEarly(f"SystemExit({raised.evalue}) ended it", resource=here, hint=NOT_TO_LEAVE)
     if raised.ename == "CalledProcessError":
