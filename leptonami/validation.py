@@ -82,8 +82,8 @@ class Matching:
 
 def near(word: str, words: Iterable[str]) -> str | None:
     """Give a `did you mean ...?` for a misspelt word, or None."""
-    found = difflib.get_close_matches(word, list(words), n=2, cutoff=0.6)
-    return f"did you mean {' or '.join(found)}?" if found else None
+    found = difflib.get_close_matches(word, list(words), n=1, cutoff=0.6)
+    return f"did you mean {found[0]}?" if found else None
 
 
 def validate(model: type[Model], document: Document) -> tuple[Model | None, list[Problem]]:
@@ -108,6 +108,9 @@ def problems_of(error: ValidationError, model: type[BaseModel], document: Docume
     for detail in error.errors(include_url=False):
         location = in_file(detail["loc"], document)
         kind = detail["type"]
+        if kind == "too_short" and detail["input"]:
+            # Items that are wrong do not count to pydantic; each has an error of its own.
+            continue
         message, hint = explain(kind, detail, location, model)
         # What is missing stands nowhere: the line is that of the mapping which lacks it.
         problems.append(Problem(location, document.where(location), message, hint))
@@ -172,9 +175,9 @@ def explain(  # noqa: PLR0911, PLR0912 - a table of cases, which reads best as o
         case "less_than_equal":
             return f"{shown} is too large", f"at most {context['le']}"
         case "too_short":
-            return "empty, where at least one is needed" if not value else f"{shown} is too short", None
+            return "empty, where at least one is needed", None
         case "too_long":
-            return f"too many: {context.get('actual_length', '')}", f"at most {context['max_length']}"
+            return f"too many: {len(value)}", f"at most {context['max_length']}"
     return f"{shown}: {detail['msg'][:1].lower()}{detail['msg'][1:]}", None
 
 

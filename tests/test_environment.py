@@ -1,0 +1,76 @@
+"""environment.yml and pyproject.toml name the same packages in the same versions."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+ROOT = Path(__file__).parent.parent
+PROJECT: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text())
+ENVIRONMENT: dict[str, Any] = yaml.safe_load((ROOT / "environment.yml").read_text())
+
+# conda-forge's name -> PyPI's, where they differ. The -base and -core packages leave out what a library does not need
+# (a GUI toolkit, pandoc).
+PYPI = {
+    "matplotlib-base": "matplotlib",
+    "nbconvert-core": "nbconvert",
+    "python-kubernetes": "kubernetes",
+}
+REQUIREMENT = re.compile(r"(?P<name>[A-Za-z0-9_.-]+)(?P<extras>\[[a-z0-9,]+\])?\s*(?P<version>[<>=!~].*)?")
+
+
+def parse(text: str) -> tuple[str, str]:
+    found = REQUIREMENT.fullmatch(text)
+    assert found is not None, text
+    name = found["name"].lower()
+    return PYPI.get(name, name) + (found["extras"] or ""), (found["version"] or "").replace(" ", "")
+
+
+def conda() -> tuple[list[str], list[str]]:
+    plain = [each for each in ENVIRONMENT["dependencies"] if isinstance(each, str)]
+    (nested,) = [each for each in ENVIRONMENT["dependencies"] if isinstance(each, dict)]
+    assert set(nested) == {"pip"}
+    return plain, nested["pip"]
+
+
+def test_the_packages_are_the_same() -> None:
+    wanted = [
+        *PROJECT["project"]["dependencies"],
+        *PROJECT["project"]["optional-dependencies"]["lab"],
+        *PROJECT["dependency-groups"]["dev"],
+    ]
+    plain, pip = conda()
+    given = [each for each in plain if not each.startswith(("python>", "pip"))] + [
+        each for each in pip if each != "-e ."
+    ]
+    assert len(given) == len(set(given))
+    assert dict(map(parse, given)) == dict(map(parse, wanted))
+
+
+def test_python_is_the_same() -> None:
+    plain, _ = conda()
+    assert "python" + PROJECT["project"]["requires-python"] in plain
+
+
+def test_the_project_itself_is_installed_last() -> None:
+    _, pip = conda()
+    assert pip[-1] == "-e ."
+
+
+def test_moto_is_pinned_to_the_minor() -> None:
+    # The lab overrides moto's response classes: another minor may move them.
+    (lab,) = PROJECT["project"]["optional-dependencies"]["lab"]
+    name, version = parse(lab)
+    assert name.startswith("moto[")
+    low, high = re.fullmatch(r">=(\d+\.\d+)\.\d+,<(\d+\.\d+)", version).groups()  # type: ignore[union-attr]
+    assert [int(part) for part in high.split(".")] == [int(low.split(".")[0]), int(low.split(".")[1]) + 1]
+
+
+def test_no_name_of_the_map_is_left_over() -> None:
+    plain, _ = conda()
+    names = {re.split("[<>=]", each)[0] for each in plain}
+    assert set(PYPI) <= names
