@@ -27,6 +27,7 @@ from leptonami.parameters import Parameter, coerce, from_file, parameters, sourc
 
 if TYPE_CHECKING:
     from leptonami.engine import Control
+    from leptonami.progress import NotebookProgress
     from leptonami.target import Provenance
 
 __all__ = [
@@ -38,10 +39,11 @@ __all__ = [
     "Progress",
     "ShellFailed",
     "coerce",
-    "declare",
     "execute",
     "from_file",
     "parameters",
+    "progress",
+    "provenance",
     "provenance_of",
 ]
 
@@ -511,15 +513,15 @@ MEANING = {
 }
 
 
-def declare(provenance: Provenance, *, run: str | None = None) -> None:
-    """Say in a notebook where its numbers come from; call it once, right after connecting.
+def provenance(value: Provenance, *, run: str | None = None) -> None:
+    """Say in a notebook where its numbers come from; call it as soon as that is known.
 
     The sentence is an output like any other and the same in every run, so that nbval can compare it. The run id rides
     in the output's metadata, which nbval leaves alone and the HTML's title block shows.
 
     Parameters
     ----------
-    provenance
+    value
         `Target.provenance`, or `recorded` for a notebook that reads files.
     run
         The run's id.
@@ -529,12 +531,37 @@ def declare(provenance: Provenance, *, run: str | None = None) -> None:
     InputError
         If there is no such provenance.
     """
-    if provenance not in MEANING:
-        raise InputError(f"no such provenance: {provenance!r}", hint=f"one of {', '.join(STRENGTH)}")
+    if value not in MEANING:
+        raise InputError(f"no such provenance: {value!r}", hint=f"one of {', '.join(STRENGTH)}")
     from IPython.display import display
 
     display(  # type: ignore[no-untyped-call]
-        {"text/plain": MEANING[provenance]},
+        {"text/plain": MEANING[value]},
         raw=True,
-        metadata={"leptonami": {"role": "declaration", "provenance": provenance, "run": run}},
+        metadata={"leptonami": {"role": "declaration", "provenance": value, "run": run}},
     )
+
+
+def progress() -> NotebookProgress:
+    """Give a live progress display whose kept output is the same in every run.
+
+    nbval takes the first state of a display for its last: it knows no updates. So the live display begins empty, is
+    emptied again in the end, and what came of the stages is a second output, shown once. In between everything moves.
+    """
+    from leptonami.progress import NotebookProgress
+
+    class Live(NotebookProgress):
+        """The display in place, which leaves its last state behind as an output of its own."""
+
+        def close(self) -> None:
+            """Empty the display and leave its last state behind, once."""
+            if not self.rows:
+                return
+            last = self._render()
+            self.rows, self.tail = [], []
+            self._show(now=True)
+            from IPython.display import display
+
+            display(self.html(last))  # type: ignore[no-untyped-call]
+
+    return Live()
