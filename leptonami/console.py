@@ -51,4 +51,4 @@ def print_mapping(pairs: Mapping[str, object]) -> None:
     """Write names and values, aligned."""
     width = max((len(name) for name in pairs), default=0)
     for name, value in pairs.items():
-        console().print(f"{name:<{width}}  {value}")
+        console().print(f"{name:<{width}}  {value}", soft_wrap=True)

@@ -100,6 +100,11 @@ class Problem:
     message: str
     hint: str | None = None
 
+    def __post_init__(self) -> None:
+        # What a file says ends up on a terminal: nothing in it may move the cursor, and no value may fill the screen.
+        object.__setattr__(self, "message", printable(self.message, 400))
+        object.__setattr__(self, "hint", printable(self.hint, 600) if self.hint else self.hint)
+
     @property
     def resource(self) -> str:
         """The place for a reader: `file:line path.in.the[0].file`."""
@@ -153,8 +158,20 @@ def dotted(location: Iterable[str | int]) -> str:
         if isinstance(part, int):
             text += f"[{part}]"
         else:
-            text += f".{part}" if text else part
+            word = printable(part, 80)
+            text += f".{word}" if text else word
     return text
+
+
+def printable(text: str, limit: int) -> str:
+    r"""Give a text without control characters and not longer than a limit.
+
+    >>> printable("a\x1b[31mb", 80)
+    'a\\x1b[31mb'
+    """
+    if len(text) > limit:
+        text = text[: limit - 3] + "..."
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
 
 
 def quoted(value: object) -> str:
@@ -351,7 +368,7 @@ def check_events(text: str, document: Document) -> None:
             raise InputError(f"more than {MAX_NODES} values", resource=where)
         tag = getattr(event, "tag", None)
         if tag not in (None, "!"):
-            raise InputError(f"tags are not used here: {tag!r}", resource=where, hint="leave the tag out")
+            raise InputError(f"tags are not used here: {printable(tag, 80)}", resource=where, hint="leave the tag out")
 
 
 def make_loader(text: str) -> Any:

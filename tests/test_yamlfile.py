@@ -170,6 +170,13 @@ def test_dotted() -> None:
     assert dotted(()) == ""
 
 
+def test_what_a_file_says_cannot_move_the_cursor_or_fill_the_screen() -> None:
+    long = "k" * 500
+    (first, second) = parse(f'"\\e[2J": 1\n"\\e[2J": 2\n{long}: 1\n{long}: 2\n', name="f.yaml").problems
+    assert str(first).startswith("f.yaml:2 \\x1b[2J: ") and "\x1b" not in str(first)
+    assert len(str(second)) < 700
+
+
 def test_problems_become_one_error_in_the_order_of_the_file() -> None:
     document = Document("f.yaml", lines={("b",): 9, ("a",): 2})
     found = [document.problem(("b",), "second"), document.problem(("a",), "first", "do this")]
