@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 import click
 
 from leptonami.console import say
-from leptonami.errors import InputError
+from leptonami.errors import InputError, LeptonamiError
 from leptonami.lab import Lab, start
 
 __all__ = ["lab"]
@@ -81,18 +81,16 @@ def up(**given: Any) -> None:
     """
     with open_lab(**given) as running:
         stopped = threading.Event()
-        for number in (signal.SIGTERM, signal.SIGHUP):
+        # SIGINT too: what a shell starts with & would otherwise ignore it.
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             signal.signal(number, lambda *_: stopped.set())
         for name, value in running.environment.items():
             click.echo(f"export {name}={shlex.quote(value)}")
         sys.stdout.flush()
         say(f"the lab answers on {running.url}; paste the lines above into another terminal. Ctrl-C ends it")
-        try:
-            while not stopped.wait(0.5):
-                if running.process.poll() is not None:
-                    raise click.ClickException("the lab's process has ended")
-        except KeyboardInterrupt:
-            pass
+        while not stopped.wait(0.5):
+            if running.process.poll() is not None:
+                raise LeptonamiError("the lab's process has ended by itself", hint="start it again, with --log")
     say("the lab has ended, and everything in it is gone")
 
 
