@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from types_boto3_ssm import SSMClient
     from types_boto3_sts import STSClient
 
-__all__ = ["AwsError", "Pace", "Provenance", "Target", "connect"]
+__all__ = ["AwsError", "AwsUnreachable", "Pace", "Provenance", "Target", "connect"]
 
 Provenance = Literal["measured", "recorded", "simulated"]
 P = ParamSpec("P")
@@ -52,6 +52,10 @@ class AwsError(BuildError):
         self.code = code
         self.operation = operation
         self.aws_message = message
+
+
+class AwsUnreachable(LeptonamiError):
+    """No answer came; the call may have taken effect all the same."""
 
 
 @dataclass(frozen=True)
@@ -126,7 +130,7 @@ class Target:
     clock: Callable[[], float] = time.monotonic
     sleep: Callable[[float], None] = time.sleep
     plugin: Plugin | None = None
-    _clients: dict[tuple[str, str], Any] = field(default_factory=dict, repr=False)
+    _clients: dict[tuple[str, str, int], Any] = field(default_factory=dict, repr=False)
     _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
 
     def __enter__(self) -> Target:
@@ -142,7 +146,7 @@ class Target:
             self.plugin = None
 
     @overload
-    def client(self, service: Literal["ec2"], region: str | None = None) -> EC2Client: ...
+    def client(self, service: Literal["ec2"], region: str | None = None, *, attempts: int = 8) -> EC2Client: ...
     @overload
     def client(self, service: Literal["ssm"], region: str | None = None) -> SSMClient: ...
     @overload
@@ -150,17 +154,17 @@ class Target:
     @overload
     def client(self, service: Literal["sts"], region: str | None = None) -> STSClient: ...
 
-    def client(self, service: str, region: str | None = None) -> Any:
-        """Give the client of a service, made once: standard retries, and time-outs that end."""
+    def client(self, service: str, region: str | None = None, *, attempts: int = 8) -> Any:
+        """Give the client of a service, made once: standard retries (`attempts` in all), and time-outs that end."""
         from botocore.config import Config
         from botocore.exceptions import BotoCoreError
 
-        key = (service, region or self.region)
+        key = (service, region or self.region, attempts)
         with self._lock:
             if key not in self._clients:
                 config = Config(
                     # botocore's default mode is `legacy`: fewer attempts and a narrower list of errors.
-                    retries={"mode": "standard", "max_attempts": 8},
+                    retries={"mode": "standard", "total_max_attempts": attempts},
                     connect_timeout=10,
                     read_timeout=60,
                     user_agent_extra="leptonami",
@@ -287,7 +291,7 @@ def translate_botocore(error: Exception, operation: str) -> LeptonamiError:
         case exceptions.NoRegionError():
             return InputError("no region", hint="set `region` in the plan, or AWS_REGION")
         case exceptions.EndpointConnectionError() | exceptions.ConnectTimeoutError() | exceptions.HTTPClientError():
-            return LeptonamiError(
+            return AwsUnreachable(
                 f"AWS cannot be reached: {error}",
                 resource=operation,
                 hint="check the region's name, the network and AWS_ENDPOINT_URL",

@@ -8,7 +8,6 @@ import signal
 import subprocess
 import sys
 import time
-import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -57,21 +56,10 @@ def lab() -> Iterator[Lab]:
 def target(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> Iterator[Target]:
     for name, value in lab.environment.items():
         monkeypatch.setenv(name, value)
-    faults(lab)
+    lab.set_faults()
     with connect("lab", region="us-west-2") as connected:
         yield connected
-    faults(lab)
-
-
-def api(lab: Lab, path: str, method: str = "GET", body: Any = None) -> Any:
-    data = None if body is None else json.dumps(body).encode()
-    request = urllib.request.Request(f"{lab.url}/lab-api/{path}", method=method, data=data)
-    with urllib.request.urlopen(request) as answer:
-        return json.loads(answer.read() or b"null")
-
-
-def faults(lab: Lab, *wanted: dict[str, Any]) -> None:
-    api(lab, "faults", "PUT", list(wanted))
+    lab.set_faults()
 
 
 def write(tmp_path: Path, **changes: Any) -> Path:
@@ -93,8 +81,8 @@ def with_script(tmp_path: Path, body: str, **options: Any) -> Plan:
 
 def left(lab: Lab) -> dict[str, int]:
     """Count what costs money or could be in somebody's way. Images and their snapshots are counted apart."""
-    state = api(lab, "state")
-    return {name: count for name, count in state.items() if isinstance(count, int)}
+    counts: dict[str, int] = lab.state()
+    return counts
 
 
 @pytest.fixture
@@ -191,16 +179,16 @@ def test_a_dry_run_writes_nothing_and_tells_the_truth(lab: Lab, target: Target, 
     plan = plan_of(tmp_path)
     run = "20261123-211500-a1b2c3"
     before = left(lab)
-    api(lab, "calls", "DELETE")
+    lab.reset_calls()
     outline = planner.outline(plan, preflight.survey(target, plan, run), run)
-    looked = api(lab, "calls")
+    looked = lab.calls()
     assert left(lab) == before
     assert all(name.split(".")[1].startswith(("Describe", "Get", "List")) for name in looked), looked
-    api(lab, "calls", "DELETE")
+    lab.reset_calls()
     build(target, plan, tmp_path, run_id=run)
     made = {
         name: count
-        for name, count in api(lab, "calls").items()
+        for name, count in lab.calls().items()
         if not name.split(".")[1].startswith(("Describe", "Get", "List"))
     }
     announced: dict[str, int] = {}
@@ -317,7 +305,7 @@ def test_exit_code_194_reboots_and_goes_on(target: Target, tmp_path: Path) -> No
 def test_an_agent_that_never_comes_online(
     lab: Lab, target: Target, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    faults(lab, {"kind": "ssm-offline"})
+    lab.set_faults({"kind": "ssm-offline"})
     monkeypatch.setattr(builder.wait_online, "__kwdefaults__", {"timeout": 2.0})
     with pytest.raises(Timeout, match="SSM agent") as caught:
         build(target, plan_of(tmp_path), tmp_path)
@@ -326,7 +314,7 @@ def test_an_agent_that_never_comes_online(
 
 @pytest.mark.usefixtures("nothing_left")
 def test_no_capacity_anywhere(lab: Lab, target: Target, tmp_path: Path) -> None:
-    faults(lab, {"kind": "capacity"})
+    lab.set_faults({"kind": "capacity"})
     with pytest.raises(CapacityError, match=r"m5\.large in us-west-2") as caught:
         build(target, plan_of(tmp_path), tmp_path)
     assert "m6i.large" in str(caught.value)
@@ -334,7 +322,7 @@ def test_no_capacity_anywhere(lab: Lab, target: Target, tmp_path: Path) -> None:
 
 
 def test_no_capacity_moves_on(lab: Lab, target: Target, tmp_path: Path) -> None:
-    faults(lab, {"kind": "capacity", "instance_type": "m5.large"})
+    lab.set_faults({"kind": "capacity", "instance_type": "m5.large"})
     result = build(target, plan_of(tmp_path), tmp_path)
     written = manifest(tmp_path)["builder"]
     assert written["type"] == "m6i.large"
@@ -347,7 +335,7 @@ def test_spot_falls_back_to_on_demand(lab: Lab, target: Target, tmp_path: Path) 
     build(target, plan, tmp_path / "a")
     assert manifest(tmp_path / "a")["builder"]["spot"] is True
     subnets = len(preflight.find_subnets(target, plan))
-    faults(lab, {"kind": "capacity", "times": subnets})
+    lab.set_faults({"kind": "capacity", "times": subnets})
     build(target, plan, tmp_path / "b")
     written = manifest(tmp_path / "b")["builder"]
     assert (written["spot"], len(written["refused"])) == (False, subnets)
@@ -355,7 +343,7 @@ def test_spot_falls_back_to_on_demand(lab: Lab, target: Target, tmp_path: Path) 
 
 @pytest.mark.usefixtures("nothing_left")
 def test_an_image_that_ec2_gives_up(lab: Lab, target: Target, tmp_path: Path) -> None:
-    faults(lab, {"kind": "image-fails"})
+    lab.set_faults({"kind": "image-fails"})
     with pytest.raises(BuildError, match="failed"):
         build(target, plan_of(tmp_path, steps=[]), tmp_path)
 
@@ -381,7 +369,7 @@ def test_whatever_call_fails_nothing_is_left(
     lab: Lab, target: Target, tmp_path: Path, operation: str, kind: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("botocore.retries.standard.ExponentialBackoff.delay_amount", lambda *_: 0.0)
-    faults(lab, {"kind": kind, "operation": operation, "code": "Boom", "message": "on order"})
+    lab.set_faults({"kind": kind, "operation": operation, "code": "Boom", "message": "on order"})
     with pytest.raises(LeptonamiError) as caught:
         build(target, plan_of(tmp_path, steps=["settle", "hygiene"]), tmp_path)
     assert caught.value.exit_code != 0
@@ -391,7 +379,7 @@ def test_whatever_call_fails_nothing_is_left(
 
 
 def test_a_lost_reply_once_creates_nothing_twice(lab: Lab, target: Target, tmp_path: Path) -> None:
-    faults(lab, {"kind": "lost-reply", "operation": "ec2.RunInstances", "times": 1})
+    lab.set_faults({"kind": "lost-reply", "operation": "ec2.RunInstances", "times": 1})
     before = left(lab)
     result = build(target, plan_of(tmp_path, steps=[]), tmp_path)
     after = left(lab)
@@ -484,7 +472,7 @@ def test_ctrl_c_cancels_the_remote_command_and_cleans_up(lab: Lab, tmp_path: Pat
     with_script(tmp_path, "echo sleeping; sleep 300")
     process = cli(lab, "build", "plan.yaml", "--aws", "lab", cwd=tmp_path)
     deadline = time.monotonic() + 60
-    while not list(tmp_path.glob("runs/*/logs/02-script.log")) or api(lab, "state")["running_commands"] == 0:
+    while not list(tmp_path.glob("runs/*/logs/02-script.log")) or lab.state()["commands"] == 0:
         assert time.monotonic() < deadline
         assert process.poll() is None, process.communicate()
         time.sleep(0.05)
@@ -494,7 +482,7 @@ def test_ctrl_c_cancels_the_remote_command_and_cleans_up(lab: Lab, tmp_path: Pat
     assert "what was temporary has been removed" in err
     assert "Traceback" not in err
     assert out == ""
-    assert api(lab, "state")["running_commands"] == 0
+    assert lab.state()["commands"] == 0
     assert manifest(tmp_path)["state"] == "interrupted"
 
 
@@ -517,7 +505,7 @@ def test_missing_credentials_are_exit_code_4(tmp_path: Path) -> None:
 
 
 def test_denied_is_a_credentials_error(lab: Lab, target: Target, tmp_path: Path) -> None:
-    faults(lab, {"kind": "error", "operation": "ec2.RunInstances", "code": "UnauthorizedOperation", "message": "no"})
+    lab.set_faults({"kind": "error", "operation": "ec2.RunInstances", "code": "UnauthorizedOperation", "message": "no"})
     with pytest.raises(CredentialsError, match="may not"):
         build(target, plan_of(tmp_path), tmp_path)
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from leptonami.build import requests
 from leptonami.errors import BuildError, CapacityError, InputError
-from leptonami.target import AwsError, Target
+from leptonami.target import AwsError, AwsUnreachable, Target
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -42,6 +42,16 @@ CAPACITY_CODES = {
     "SpotMaxPriceTooLow",
     "Unsupported",
     "VcpuLimitExceeded",
+}
+# https://docs.aws.amazon.com/AWSEC2/latest/APIReference/errors-overview.html (server errors), and throttling
+TRANSIENT_CODES = {
+    "InternalError",
+    "InternalFailure",
+    "RequestLimitExceeded",
+    "ServiceUnavailable",
+    "Throttling",
+    "ThrottlingException",
+    "Unavailable",
 }
 PROPAGATION_S = 120.0
 RUNNING_S = 900.0
@@ -274,20 +284,27 @@ def adopt(work: Work, site: Site) -> Builder | None:
 
 
 def run(target: Target, request: dict[str, Any], journal: Journal, where: str) -> str:
-    """Send RunInstances, again while the new instance profile is not known everywhere yet; give the instance's id."""
-    ec2 = target.client("ec2")
+    """Send RunInstances, again while that can help; give the instance's id.
+
+    EC2 says that it has no capacity with HTTP status 500, which botocore would retry: half a minute for each place
+    that has no room. So the retries of this call are ours; its client token makes them safe.
+    """
+    ec2 = target.client("ec2", attempts=1)
 
     def attempt() -> str | None:
         try:
             return target.call(ec2.run_instances, **request)["Instances"][0]["InstanceId"]
+        except AwsUnreachable:
+            return None
         except AwsError as error:
             # IAM tells its regions over some seconds. https://docs.aws.amazon.com/IAM/latest/UserGuide/troubleshoot.html
-            if error.code == "InvalidParameterValue" and "iam instance profile" in error.aws_message.lower():
+            profile = error.code == "InvalidParameterValue" and "iam instance profile" in error.aws_message.lower()
+            if profile or error.code in TRANSIENT_CODES:
                 return None
             raise
 
     with journal.action("ec2.RunInstances", where=where, token=request["ClientToken"]) as outcome:
-        instance = target.poll(attempt, what="the instance profile to be known to EC2", timeout=PROPAGATION_S)
+        instance = target.poll(attempt, what=f"EC2 to launch {where}", timeout=PROPAGATION_S)
         outcome["id"] = instance
     return instance
 
