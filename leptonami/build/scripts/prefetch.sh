@@ -108,12 +108,12 @@ imds() { printf 'header = "X-aws-ec2-metadata-token: %s"\n' "$1" | curl -fsS --m
 # and that goes with this script. `ctr --user` would show the password to everybody who runs ps.
 login() {
   local registry=$1 password
-  if [ -z "$AUTH" ]; then AUTH=$(umask 077 && mktemp -d /dev/shm/leptonami-auth.XXXXXX); fi
+  if [ -z "$AUTH" ]; then AUTH=$(umask 077 && mktemp -d /dev/shm/leptonami-auth.XXXXXX) || return 1; fi
   password=$(ecr_password "$(ecr_region "$registry")") || return 1
   [ -n "$password" ] || return 1
   (
     umask 077
-    mkdir -p "$AUTH/$registry"
+    mkdir -p "$AUTH/$registry" &&
     printf 'server = "https://%s"\n[host."https://%s"]\n  capabilities = ["pull", "resolve"]\n  [host."https://%s".header]\n    authorization = "Basic %s"\n' \
       "$registry" "$registry" "$registry" "$(printf 'AWS:%s' "$password" | base64 | tr -d '\n')" >"$AUTH/$registry/hosts.toml"
   )

@@ -7,8 +7,9 @@ package archive behind them, only stand-ins which keep believable state (see `to
 
 from __future__ import annotations
 
-from leptonami.lab.node.life import copy, first_boot, reboot, seed, stop
+from leptonami.lab.node.life import copy, first_boot, reboot, stop
 from leptonami.lab.node.machine import Machine
 from leptonami.lab.node.sandbox import Execution, run, sandbox, start
+from leptonami.lab.node.seeds import seed
 
 __all__ = ["Execution", "Machine", "copy", "first_boot", "reboot", "run", "sandbox", "seed", "start", "stop"]

@@ -11,7 +11,7 @@ without the capabilities that could undo any of this.
 """
 
 # pathlib would cost 5 ms at every start of a script.
-# ruff: noqa: PTH101, PTH102, PTH103, PTH106, PTH108, PTH110, PTH112, PTH113, PTH114, PTH115, PTH120, PTH123, PTH208, PTH211
+# ruff: noqa: PTH101, PTH102, PTH103, PTH106, PTH108, PTH110, PTH112, PTH114, PTH115, PTH120, PTH123, PTH208, PTH211
 
 from __future__ import annotations
 
@@ -40,6 +40,7 @@ NODE_DIRS = (
 )
 # Parts of the host's /etc that its programs need to start (awk is a link into /etc/alternatives on Debian).
 HOST_ETC = ("alternatives", "ld.so.cache")
+PROGRAMS = ("bin", "sbin", "usr/bin", "usr/sbin")
 DEVICES = ("full", "null", "random", "tty", "urandom", "zero")
 # Kernel settings are not namespaced: root on the host would be root here too (proc(5), sysctl).
 READ_ONLY_PROC = ("bus", "fs", "irq", "sys", "sysrq-trigger")
@@ -106,16 +107,22 @@ def _put(path: str, content: str | bytes, mode: int = 0o644) -> None:
     os.chmod(path, mode)
 
 
-def _host_tree(new: str, path: str, own: set[str]) -> None:
+def _host_tree(new: str, path: str, own: set[str], hidden: set[str]) -> None:
     """Show a host folder read-only, but leave room in it for the node root's folders (`own`, relative to the root)."""
     target = f"{new}/{path}"
+    if path in PROGRAMS:
+        _programs(new, path, hidden)
+        return
     inside = {name[len(path) + 1 :] for name in own if name.startswith(path + "/")}
     if not inside:
         os.makedirs(target, exist_ok=True)
         _bind(f"/{path}", target, read_only=True)
         return
     os.makedirs(target, exist_ok=True)
-    heads = {name.split("/")[0] for name in inside}
+    heads = {name.split("/")[0] for name in inside} | {
+        name.split("/")[1] for name in PROGRAMS if path == "usr" and "/" in name
+    }
+    heads = {head for head in heads if not os.path.islink(f"/{path}/{head}")}
     for entry in os.scandir(f"/{path}"):
         place = f"{target}/{entry.name}"
         if entry.name in heads:
@@ -132,7 +139,25 @@ def _host_tree(new: str, path: str, own: set[str]) -> None:
         if f"{path}/{head}" in own:
             os.makedirs(f"{target}/{head}", exist_ok=True)
         else:
-            _host_tree(new, f"{path}/{head}", own)
+            _host_tree(new, f"{path}/{head}", own, hidden)
+
+
+def _programs(new: str, path: str, hidden: set[str]) -> None:
+    """Show a folder of the host's programs as links, without those of which the lab has stand-ins.
+
+    Which stand-ins there are depends on the machine's family and on what has been installed: a script on Amazon Linux
+    must not find the host's apt-get, nor one on Ubuntu an nvidia-smi that nobody installed.
+    """
+    place = f"/lab/host/{path}"
+    os.makedirs(new + place)
+    _bind(f"/{path}", new + place, read_only=True)
+    os.makedirs(f"{new}/{path}", exist_ok=True)
+    for name in os.listdir(f"/{path}"):
+        if name not in hidden:
+            os.symlink(f"{place}/{name}", f"{new}/{path}/{name}")
+    for name in os.listdir(f"{new}/lab/bin"):
+        if name in hidden:
+            os.symlink("/lab/tool", f"{new}/{path}/{name}")
 
 
 def _devices(new: str) -> None:
@@ -142,6 +167,7 @@ def _devices(new: str) -> None:
             _put(f"{new}/dev/{name}", b"")
             _bind(f"/dev/{name}", f"{new}/dev/{name}", read_only=False)
     os.mkdir(f"{new}/dev/shm")  # noqa: S108
+    _mount("tmpfs", f"{new}/dev/shm", "tmpfs", MS_NOSUID | MS_NODEV, "mode=1777")
     for name, goal in (("fd", "/proc/self/fd"), ("stdin", "fd/0"), ("stdout", "fd/1"), ("stderr", "fd/2")):
         os.symlink(goal, f"{new}/dev/{name}")
 
@@ -186,12 +212,31 @@ def build(spec: dict[str, object]) -> None:
     _mount("none", "/", None, MS_REC | MS_PRIVATE)
     new = f"{root}/lab/view"
     _mount("tmpfs", new, "tmpfs", MS_NOSUID, "mode=755")
+    os.mkdir(f"{new}/lab")
+    for name, source, read_only in (
+        ("python", str(spec["python"]), True),
+        ("code", str(spec["code"]), True),
+        ("state", f"{root}/lab/state", False),
+        ("bin", f"{root}/lab/bin", False),
+    ):
+        os.mkdir(f"{new}/lab/{name}")
+        _bind(source, f"{new}/lab/{name}", read_only=read_only)
+    _put(f"{new}/lab/machine.json", json.dumps(machine))
+    _put(f"{new}/lab/faults.json", json.dumps(spec["faults"]))
+    os.symlink(f"/lab/python/{spec['interpreter']}", f"{new}/lab/python3")
+    shebang = f"#!/lab/python/{spec['interpreter']} -IS\n"
+    _put(
+        f"{new}/lab/tool", shebang + "import sys; sys.path.insert(0, '/lab/code'); import tools; tools.main()\n", 0o755
+    )
+    stand_ins = spec["stand_ins"]
+    assert isinstance(stand_ins, list)  # noqa: S101
+    hidden = set(stand_ins)
     own = set(NODE_DIRS)
     for name in ("bin", "sbin", "lib", "lib64", "lib32", "libx32", "usr"):
         if os.path.islink(f"/{name}"):
             os.symlink(os.readlink(f"/{name}"), f"{new}/{name}")
         elif os.path.isdir(f"/{name}"):
-            _host_tree(new, name, own)
+            _host_tree(new, name, own, hidden)
     for name in NODE_DIRS:
         os.makedirs(f"{new}/{name}", exist_ok=True)
         _bind(f"{root}/{name}", f"{new}/{name}", read_only=False)
@@ -200,20 +245,6 @@ def build(spec: dict[str, object]) -> None:
     for name in HOST_ETC:
         if os.path.exists(f"/etc/{name}") and os.path.exists(f"{new}/etc/{name}"):
             _bind(f"/etc/{name}", f"{new}/etc/{name}", read_only=True)
-    os.mkdir(f"{new}/lab")
-    for name, source, read_only in (
-        ("python", str(spec["python"]), True),
-        ("tools", str(spec["tools"]), True),
-        ("state", f"{root}/lab/state", False),
-        ("bin", f"{root}/lab/bin", False),
-    ):
-        os.mkdir(f"{new}/lab/{name}")
-        _bind(source, f"{new}/lab/{name}", read_only=read_only)
-    _put(f"{new}/lab/machine.json", json.dumps(machine))
-    shebang = f"#!/lab/python/{spec['interpreter']} -IS\n"
-    _put(
-        f"{new}/lab/tool", shebang + "import sys; sys.path.insert(0, '/lab/tools'); import tools; tools.main()\n", 0o755
-    )
     _devices(new)
     _system(new, machine)
     _process_view(new, str(spec["boot_id"]))
@@ -223,18 +254,8 @@ def build(spec: dict[str, object]) -> None:
     os.chdir("/")
     _call("umount2", b"/old", MNT_DETACH)
     os.rmdir("/old")
-    _stand_ins()
     # The view itself is not the machine's to change: no new top-level folders.
     _mount("none", "/", None, MS_REMOUNT | MS_BIND | MS_RDONLY | MS_NOSUID)
-
-
-def _stand_ins() -> None:
-    """Lay the stand-ins over the host's programs of the same name, so that an absolute path does not pass them by."""
-    for name in os.listdir("/lab/bin"):
-        for folder in ("/usr/bin", "/usr/sbin", "/bin", "/sbin"):
-            path = f"{folder}/{name}"
-            if os.path.isfile(path):
-                _bind("/lab/tool", path, read_only=True)
 
 
 def _confine() -> None:
@@ -248,6 +269,9 @@ def _place(spec: dict[str, object], script: bytes) -> str:
     """Put the script where the SSM agent's document worker puts it."""
     machine = spec["machine"]
     assert isinstance(machine, dict)  # noqa: S101
+    if not spec["execution"]:
+        _put("/run/lab-script.sh", script, 0o700)
+        return "/run/lab-script.sh"
     folder = (
         f"/var/lib/amazon/ssm/{machine['instance_id']}/document/orchestration/{spec['execution']}"
         "/awsrunShellScript/0.awsrunShellScript"

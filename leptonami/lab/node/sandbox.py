@@ -19,11 +19,11 @@ import time
 import uuid
 from pathlib import Path
 
-from leptonami.lab.node import safely
+from leptonami.lab.node import safely, tools
 from leptonami.lab.node.enter import NODE_DIRS
 from leptonami.lab.node.machine import Machine
 
-__all__ = ["Execution", "layout", "sandbox", "start"]
+__all__ = ["Execution", "layout", "run", "sandbox", "start"]
 
 HERE = Path(__file__).parent
 # Enough for the canary on a busy machine; it takes about 0.1 s.
@@ -85,7 +85,7 @@ class Execution:
 
 def layout(root: Path) -> None:
     """Make the folders that every node root has."""
-    for name in (*NODE_DIRS, "lab/view", "lab/state", "lab/bin", "etc/alternatives"):
+    for name in (*NODE_DIRS, "lab/view", "lab/state", "lab/bin", "etc/alternatives", "usr/local/bin", "usr/local/sbin"):
         (root / name).mkdir(parents=True, exist_ok=True)
     (root / "etc/ld.so.cache").touch()
     (root / "tmp").chmod(0o1777)
@@ -135,7 +135,8 @@ def start(machine: Machine, script: str, *, stdout: Path, stderr: Path, executio
     stdout, stderr
         Files for its output, written while it runs.
     execution
-        Name of the execution (a command id), for the agent's folder on the machine; by default a new one.
+        Name of the execution (a command id), for the agent's folder on the machine; by default a new one. Empty: the
+        script is not the agent's, and leaves nothing in its folder.
 
     Returns
     -------
@@ -152,9 +153,11 @@ def start(machine: Machine, script: str, *, stdout: Path, stderr: Path, executio
         "machine": machine.facts(),
         "python": str(base),
         "interpreter": str(interpreter.relative_to(base)),
-        "tools": str(HERE),
+        "code": str(HERE),
+        "stand_ins": sorted(tools.TOOLS),
+        "faults": json.loads(safely.read(machine.root, "lab/faults.json") or b"{}"),
         "lifeline": received,
-        "execution": execution or str(uuid.uuid4()),
+        "execution": str(uuid.uuid4()) if execution is None else execution,
         "boot_id": (safely.read(machine.root, "lab/boot_id") or b"").decode().strip() or str(uuid.UUID(int=0)),
     }
     command = [
@@ -184,13 +187,14 @@ def start(machine: Machine, script: str, *, stdout: Path, stderr: Path, executio
     return Execution(process, stdout, stderr, held)
 
 
-def run(machine: Machine, script: str, *, timeout: float = 60) -> tuple[int, str, str]:
-    """Run a script to its end; give exit status, standard output and standard error. For the lab's own use."""
+def run(machine: Machine, script: str, *, timeout: float = 60, execution: str | None = None) -> tuple[int, str, str]:
+    """Run a script to its end; give exit status, standard output and standard error."""
     with tempfile.TemporaryDirectory(prefix="leptonami-run-") as folder:
-        execution = start(machine, script, stdout=Path(folder) / "stdout", stderr=Path(folder) / "stderr")
-        code = execution.wait(timeout)
+        out, err = Path(folder) / "stdout", Path(folder) / "stderr"
+        running = start(machine, script, stdout=out, stderr=err, execution=execution)
+        code = running.wait(timeout)
         if code is None:
-            execution.cancel()
+            running.cancel()
             code = 128 + signal.SIGKILL
-        out, err = execution.output()
-        return code, out.decode(errors="replace"), err.decode(errors="replace")
+        said, complained = running.output()
+        return code, said.decode(errors="replace"), complained.decode(errors="replace")
