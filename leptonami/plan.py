@@ -18,8 +18,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, WithJsonSchema, field_validator, model_validator
 
-from leptonami import catalog, imagelist
+from leptonami import catalog, datafiles, imagelist
 from leptonami.build import steps as provisioning
+from leptonami.build.names import AMI_NAME
 from leptonami.build.steps import StepUse
 from leptonami.catalog import Release
 from leptonami.errors import InputError
@@ -27,7 +28,7 @@ from leptonami.imagelist import Image
 from leptonami.validation import Matching, Strict, Wrong, near, show, validate
 from leptonami.yamlfile import Document, FileError, Float, Int, Location, Problem, quoted, read, refuse
 
-__all__ = ["Plan", "duration", "is_arm64", "is_nvidia", "json_schema", "load", "seconds"]
+__all__ = ["Plan", "duration", "find", "is_arm64", "is_nvidia", "json_schema", "load", "seconds"]
 
 DURATION = r"(?:([0-9]{1,6})d)?(?:([0-9]{1,6})h)?(?:([0-9]{1,6})m)?(?:([0-9]{1,6})s)?"
 UNITS = (("d", 86_400), ("h", 3_600), ("m", 60), ("s", 1))
@@ -51,8 +52,6 @@ PLACEHOLDERS = {
     "kubernetes": "1.33",
     "architecture": "amd64",
 }
-# https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_CreateImage.html
-AMI_NAME = re.compile(r"[A-Za-z0-9()\[\] ./\-'@_]{3,128}")
 
 
 def seconds(text: str) -> int:
@@ -557,13 +556,34 @@ class StepReader:
             return ()
 
 
+def find(name: Path | str) -> Path:
+    """Find a plan: a file, or by the stem of its name one of those in `data/plans`.
+
+    Raises
+    ------
+    InputError
+        If there is neither; the plans that there are get named.
+    """
+    path = Path(name)
+    if path.suffix in {".yaml", ".yml", ".json"} or len(path.parts) != 1 or path.exists():
+        return path
+    shipped = sorted(each.stem for each in datafiles.path("plans").glob("*.yaml"))
+    if str(name) in shipped:
+        return datafiles.path(f"plans/{name}.yaml")
+    raise InputError(
+        "there is no such plan",
+        resource=str(name),
+        hint=" ".join(filter(None, [near(str(name), shipped), f"name a file, or one of {', '.join(shipped)}"])),
+    )
+
+
 def load(path: Path | str, *, today: date | None = None) -> Plan:
     """Read a plan and everything it refers to, and check all of it.
 
     Parameters
     ----------
     path
-        The plan's file. Paths in it are relative to it.
+        The plan's file, or the name of a shipped one. Paths in it are relative to it.
     today
         The day that decides what has ended; today in UTC if not given.
 
@@ -573,6 +593,7 @@ def load(path: Path | str, *, today: date | None = None) -> Plan:
         With everything that was found wrong, each with file, line, path in the file, and the way out
         (`yamlfile.FileError` if the file could be read at all).
     """
+    path = find(path)
     document = read(path, what="plan")
     model, problems = validate(PlanFile, document)
     if not isinstance(document.data, dict):

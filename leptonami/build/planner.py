@@ -105,12 +105,12 @@ def outline(plan: Plan, site: preflight.Site, run_id: str) -> Outline:
     act("ec2.TerminateInstances", "the builder goes", {"InstanceIds": ["<the builder>"]})
     if plan.steps and plan.builder.instance_profile is None:
         pair = requests.add_role_to_instance_profile(names)
-        act("iam.RemoveRoleFromInstanceProfile", "and its role", pair)
-        act("iam.DeleteInstanceProfile", "", {"InstanceProfileName": names.temporary})
-        act("iam.DeleteRolePolicy", "", {"RoleName": names.temporary, "PolicyName": "builder"})
-        act("iam.DeleteRole", "", {"RoleName": names.temporary})
+        act("iam.RemoveRoleFromInstanceProfile", "the role leaves it", pair)
+        act("iam.DeleteInstanceProfile", "the profile", {"InstanceProfileName": names.temporary})
+        act("iam.DeleteRolePolicy", "the policy", {"RoleName": names.temporary, "PolicyName": "builder"})
+        act("iam.DeleteRole", "the role", {"RoleName": names.temporary})
     if not plan.builder.security_groups:
-        act("ec2.DeleteSecurityGroup", "and its group", {"GroupId": "<the group>"})
+        act("ec2.DeleteSecurityGroup", "its group", {"GroupId": "<the group>"})
     return Outline(
         base=site.base.as_dict(),
         image_name=site.image_name,
