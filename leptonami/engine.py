@@ -268,13 +268,15 @@ class Client(PapermillNotebookClient):
         return f"signal {-status}"
 
     def failed_quietly(self, index: int) -> bool:
-        """Tell whether a cell failed that raised nothing: it asked the kernel to exit, or a `!command` failed."""
+        """Tell whether a cell failed without saying so: it asked to exit, a `!command` failed, it shows an error."""
         if self.control.asked_to_exit:
             return True
         account = self.ask("account") or {}
         self.control.accounts[index] = account
-        allowed = "raises-exception" in self.nb.cells[index].metadata.get("tags", [])
-        return bool(account.get("shell")) and not allowed
+        cell = self.nb.cells[index]
+        shows_error = any(output.output_type == "error" for output in cell.outputs)
+        allowed = "raises-exception" in cell.metadata.get("tags", [])
+        return (bool(account.get("shell")) or shows_error) and not allowed
 
     def executed(self, *, execute_reply: dict[str, Any], **_: Any) -> None:
         """Look into the kernel's reply: `exit()` is a payload there, and nothing else tells of it."""

@@ -7,7 +7,6 @@ import contextlib
 import json
 import os
 import select
-import shutil
 import subprocess
 import tempfile
 import time
@@ -15,11 +14,19 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-CHROMIUM = next((found for name in ("chromium", "chromium-browser") if (found := shutil.which(name))), None)
 FLAGS = (
-    "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
-    "--disable-component-update --disable-sync --disable-extensions --hide-scrollbars --force-color-profile=srgb"
-).split()
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--disable-extensions",
+    "--hide-scrollbars",
+    "--force-color-profile=srgb",
+)
 
 
 class Browser:
@@ -128,9 +135,8 @@ class Browser:
 
 
 @contextlib.contextmanager
-def start() -> Iterator[Browser]:
+def start(chromium: str) -> Iterator[Browser]:
     """Start the browser; it ends with the block."""
-    assert CHROMIUM
     to_browser, commands = os.pipe()
     answers, from_browser = os.pipe()
     with tempfile.TemporaryDirectory(prefix="chromium-", ignore_cleanup_errors=True) as profile:
@@ -141,7 +147,7 @@ def start() -> Iterator[Browser]:
                 "-c",
                 f'exec 3<&{to_browser} 4>&{from_browser}; exec "$@"',
                 "sh",
-                CHROMIUM,
+                chromium,
                 *FLAGS,
                 "--remote-debugging-pipe",
                 f"--user-data-dir={profile}",
