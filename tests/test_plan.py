@@ -774,7 +774,7 @@ if __name__ == "__main__":
 
 
 def test_a_shipped_plan_is_found_by_its_name() -> None:
-    assert load("ubuntu-22.04-gpu").name == "ubuntu-22.04-gpu"
+    assert plan.load("ubuntu-22.04-gpu").name == "ubuntu-22.04-gpu"
     with pytest.raises(InputError, match="no such plan") as caught:
-        load("ubuntu-22.04-gpuu")
+        plan.load("ubuntu-22.04-gpuu")
     assert "did you mean ubuntu-22.04-gpu?" in str(caught.value.hint)
