@@ -21,6 +21,9 @@ __all__ = ["Invocation", "execute", "unreachable"]
 
 # https://docs.aws.amazon.com/systems-manager/latest/userguide/send-commands-reboot.html
 REBOOT_CODE = 194
+KILLED_CODE = 137
+# The agent's default CommandRetryLimit: https://github.com/aws/amazon-ssm-agent#runtime-configuration
+RUN_LIMIT = 15
 LOOK_EVERY_S = 0.02
 FINAL = frozenset({"Success", "Failed", "TimedOut", "Cancelled"})
 
@@ -137,7 +140,7 @@ def execute(world: World, machines: Machines, invocation: Invocation) -> None:
         invocation.end("Failed", "LabRecordedNotRun")
         return
     try:
-        run(world, invocation)
+        run(world, machines, invocation)
     except Exception as problem:  # a thread has nobody to raise to: whatever it is must show in the invocation
         invocation.stderr += f"leptonami lab: {type(problem).__name__}: {problem}\n".encode()
         invocation.end("Failed", "LabInternalError")
@@ -162,46 +165,64 @@ def delivered(world: World, invocation: Invocation) -> bool:
             return False
 
 
-def run(world: World, invocation: Invocation) -> None:
-    """Run the script, and again after each reboot that it asks for."""
-    machine: node.Machine = invocation.instance.lab_machine
+def run(world: World, machines: Machines, invocation: Invocation) -> None:
+    """Run the script: again after each reboot that it asks for, and again if the machine went away under it.
+
+    An agent that starts finds what it had in work and begins it anew, up to its CommandRetryLimit.
+    """
+    instance = invocation.instance
     deadline = world.clock() + invocation.execution_timeout
-    for attempt in range(1, 1000):
-        out, err = invocation.folder / f"stdout.{attempt}", invocation.folder / f"stderr.{attempt}"
-        execution = node.start(machine, invocation.script, stdout=out, stderr=err, execution=invocation.command)
-        code: int | None = None
-        lost = False
-        while code is None and world.clock() < deadline and not invocation.cancelled.is_set():
-            code = execution.wait(LOOK_EVERY_S)
+    code: int | None = None
+    for attempt in range(1, RUN_LIMIT + 1):
+        code = once(world, invocation, attempt, deadline)
+        if code == REBOOT_CODE:
             with world.lock:
-                world.advance()
-            if invocation.instance.state != "running" and not lost:
-                # The machine is gone, and nobody tells Systems Manager: the invocation goes on until its time is up.
-                lost = True
-                execution.cancel()
-            if lost:
-                code = None
-                if invocation.cancelled.wait(LOOK_EVERY_S):
-                    break
-        execution.cancel()
-        if out.exists():
-            more, complaint = execution.output()
-            invocation.stdout += more
-            invocation.stderr += complaint
-        if invocation.cancelled.is_set():
-            invocation.end("Cancelled", code=137)
-            return
-        if code is None:
-            invocation.end("TimedOut", "ExecutionTimedOut", code=137)
-            return
-        if code != REBOOT_CODE:
+                machines.reboot(instance)
+            instance.lab_work.join()
+        elif code is not None:
             break
+        if not back(world, invocation, deadline):
+            break
+    if invocation.cancelled.is_set():
+        invocation.end("Cancelled", code=KILLED_CODE)
+    elif code is None or code == REBOOT_CODE:
+        invocation.end("TimedOut", "ExecutionTimedOut", code=KILLED_CODE)
+    else:
+        if code:
+            # The agent's own last line in such a case.
+            invocation.stderr += f"failed to run commands: exit status {code}".encode()
+        invocation.end("Success" if code == 0 else "Failed", code=code)
+
+
+def once(world: World, invocation: Invocation, attempt: int, deadline: float) -> int | None:
+    """Run the script once; None if it was killed: by its deadline, a cancellation, or its machine's going away."""
+    instance, boot = invocation.instance, invocation.instance.lab_boot
+    out, err = invocation.folder / f"stdout.{attempt}", invocation.folder / f"stderr.{attempt}"
+    execution = node.start(
+        instance.lab_machine, invocation.script, stdout=out, stderr=err, execution=invocation.command
+    )
+    code: int | None = None
+    while code is None and world.clock() < deadline and not invocation.cancelled.is_set():
+        code = execution.wait(LOOK_EVERY_S)
         with world.lock:
-            node.reboot(machine)
-            invocation.instance.lab_running_since = world.clock() + world.times.reboot
-        if not delivered(world, invocation):
-            return
-    if code:
-        # The agent's own last line in such a case.
-        invocation.stderr += f"failed to run commands: exit status {code}".encode()
-    invocation.end("Success" if code == 0 else "Failed", code=code)
+            world.advance()
+        if instance.state != "running" or instance.lab_boot != boot:
+            code = None
+            break
+    execution.cancel()
+    if out.exists():
+        more, complaint = execution.output()
+        invocation.stdout += more
+        invocation.stderr += complaint
+    return code
+
+
+def back(world: World, invocation: Invocation, deadline: float) -> bool:
+    """Wait until the agent answers again; nobody else tells Systems Manager that a machine has gone."""
+    while world.clock() < deadline and not invocation.cancelled.is_set():
+        with world.lock:
+            world.advance()
+            if unreachable(world, invocation.instance) is None:
+                return True
+        invocation.cancelled.wait(LOOK_EVERY_S)
+    return False

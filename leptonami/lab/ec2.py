@@ -20,7 +20,7 @@ from moto.ec2.responses import EC2Response
 from moto.ec2.utils import random_spot_request_id
 from moto.ssm.models import ssm_backends
 
-from leptonami.lab import disks
+from leptonami.lab import disks, node
 from leptonami.lab.disks import LabAmi
 from leptonami.lab.iam import usable_profile
 from leptonami.lab.machines import Machines
@@ -216,6 +216,7 @@ class LabEC2(EC2Response):
         """Set what moto leaves out of a new instance."""
         instance._state = InstanceState("pending", 0)
         instance.state_reason = None
+        instance.lab_boot = 0
         instance.disable_api_termination = bool(self._get_param("DisableApiTermination", False))
         asked = {nic.get("DeviceIndex", 0): nic for nic in self._get_param("NetworkInterfaces", [])}
         groups = []
@@ -274,9 +275,8 @@ class LabEC2(EC2Response):
         """Let an instance run: its first boot, or another one."""
         if instance.state != "pending":
             return
-        from leptonami.lab import node
-
         if getattr(instance, "lab_booted", False):
+            # It was shut down in order when it stopped: what is left of a reboot is starting.
             node.reboot(instance.lab_machine)
         else:
             node.first_boot(instance.lab_machine)
@@ -358,15 +358,14 @@ class LabEC2(EC2Response):
         allowed = {"running", "stopping", "stopped"}
         changed, answer = self._change("StoppingInstances", "stopping", allowed, "stopped")
         for instance in changed:
-            self.world.later(self.world.times.stop, partial(self._stopped, instance))
+            self.machines.stop(instance)
+            done = partial(self.machines.when_idle, instance, partial(self._stopped, instance))
+            self.world.later(self.world.times.stop, done)
         return answer
 
     @staticmethod
     def _stopped(instance: Any) -> None:
         if instance.state == "stopping":
-            from leptonami.lab import node
-
-            node.stop(instance.lab_machine)
             instance.stop()
 
     def start_instances(self) -> ActionResult:
@@ -386,15 +385,8 @@ class LabEC2(EC2Response):
         for instance in self.ec2_backend.get_multi_instances_by_id(self._get_param("InstanceIds", [])):
             if instance.state != "running":
                 raise ApiError("IncorrectState", f"The instance '{instance.id}' is not in the 'running' state.")
-            self._reboot(instance)
+            self.machines.reboot(instance)
         return EmptyResult()
-
-    def _reboot(self, instance: Any) -> None:
-        from leptonami.lab import node
-
-        node.reboot(instance.lab_machine)
-        # Away for `reboot` and the agent's own start.
-        instance.lab_running_since = self.world.clock() + self.world.times.reboot
 
     def modify_instance_metadata_options(self) -> ActionResult:
         """Change only the options that are named, where moto resets the others."""
@@ -482,19 +474,25 @@ class LabEC2(EC2Response):
             snapshot_tags=tags.get("snapshot", {}),
         )
         image.add_tags(tags.get("image", {}))
-        self.machines.keep(instance.id, image.id)
+        keep = partial(self.machines.keep, instance.id, image.id)
         if instance.state == "running" and not self._get_param("NoReboot", False):
-            self._reboot(instance)
-        self._pending(image)
+            # AWS shuts it down, takes the snapshots, and lets it boot again.
+            self.machines.reboot(instance, partial(node.stop, instance.lab_machine), keep)
+        else:
+            self.machines.work(instance, keep)
+        self._pending(image, instance)
         return ActionResult({"ImageId": image.id})
 
-    def _pending(self, image: LabAmi) -> None:
-        """Let an image and its snapshots be pending for their time."""
+    def _pending(self, image: LabAmi, instance: Any = None) -> None:
+        """Let an image and its snapshots be pending for their time, and until its instance's disk has been copied."""
         self.ec2_backend.amis[image.id] = image
         failing = self.world.faults.hit("image-fails") is not None
         image.state = "pending"
         begun = self.world.clock()
-        due = self.world.later(self.world.times.image, partial(disks.settle, image, failing))
+        done = partial(disks.settle, image, failing)
+        if instance is not None:
+            done = partial(self.machines.when_idle, instance, done)
+        due = self.world.later(self.world.times.image, done)
         for snapshot in image.snapshots:
             snapshot.pend(self.world.clock, begun, due)
 

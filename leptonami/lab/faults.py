@@ -10,7 +10,7 @@ A fault is a JSON object; `kind` says which:
 - `ssm-offline`: the agent of a new instance never answers.
 - `image-fails`: an image goes to `failed` instead of `available`.
 - `interrupt`: AWS takes a spot instance back, `seconds` (of this machine's clock) after it started to run.
-- `script`: handed to the node on which a script runs, as `name`.
+- `script`: a new instance's disk gets the node's own fault `name` with `value` (`leptonami.lab.node.tools` lists them).
 
 `nth` starts at that matching call, `times` limits how many are hit, `probability` makes it a matter of (seeded) luck.
 """
@@ -18,7 +18,7 @@ A fault is a JSON object; `kind` says which:
 from __future__ import annotations
 
 import random
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, fields
 from fnmatch import fnmatchcase
 from typing import Any, get_args, get_type_hints
@@ -53,6 +53,7 @@ class Fault:
     instance_type: str = "*"
     zone: str = "*"
     name: str = ""
+    value: object = True
     nth: int = 1
     times: int | None = None
     probability: float = 1.0
@@ -79,6 +80,8 @@ class Fault:
             raise InputError(f"kind is not one of {', '.join(KINDS)}", resource=where)
         hints = get_type_hints(cls)
         for name, item in value.items():
+            if name == "value":
+                continue
             wanted = get_args(hints[name]) or (hints[name],)
             if isinstance(item, bool) or not isinstance(item, (*wanted, int) if float in wanted else wanted):
                 raise InputError(f"{name} has the wrong type: {item!r}", resource=where)
@@ -112,6 +115,10 @@ class Faults:
 
     def hit(self, kind: str, **context: str) -> Fault | None:
         """Find the first fault of a kind that strikes in this context, and count it."""
+        return next(self.all(kind, **context), None)
+
+    def all(self, kind: str, **context: str) -> Iterator[Fault]:
+        """Give every fault of a kind that strikes in this context, counting each as it is given."""
         for fault in self.faults:
             if fault.kind != kind or not all(
                 fnmatchcase(value, getattr(fault, name)) for name, value in context.items()
@@ -123,8 +130,7 @@ class Faults:
             if fault.probability < 1.0 and self._random.random() >= fault.probability:
                 continue
             fault.hits += 1
-            return fault
-        return None
+            yield fault
 
     def as_data(self) -> list[dict[str, Any]]:
         """Give the faults as data, counters included."""

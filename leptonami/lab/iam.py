@@ -48,8 +48,10 @@ MANAGED = {
 def seed() -> None:
     """Put a few of AWS's own policies in; moto has them all, at two seconds of start-up."""
     backend = iam_backends[ACCOUNT]["aws"]
+    # moto leaves a few of its base class's methods open, which only mypy minds.
+    make: Any = AWSManagedPolicy
     for name, document in MANAGED.items():
-        policy = AWSManagedPolicy(name, account_id=ACCOUNT, region="us-east-1", path="/", document=json.dumps(document))
+        policy = make(name, account_id=ACCOUNT, region="us-east-1", path="/", document=json.dumps(document))
         backend.managed_policies[policy.arn] = policy
 
 
@@ -77,9 +79,10 @@ class LabIAM(IamResponse):
 
 def usable_profile(world: World, asked: dict[str, str] | None) -> Any:
     """Find the profile that RunInstances names, as EC2 would: not if it does not exist, is too new or has no role."""
-    if not asked:
+    # Some clients (Packer) send an empty name for none.
+    name, arn = (asked or {}).get("Name"), (asked or {}).get("Arn")
+    if not name and not arn:
         return None
-    name, arn = asked.get("Name"), asked.get("Arn")
     for profile in iam_backends[ACCOUNT]["aws"].get_instance_profiles():
         if (name and profile.name != name) or (arn and profile.arn != arn):
             continue

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import threading
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,6 +16,8 @@ if TYPE_CHECKING:
     from leptonami.catalog import Release
 
 __all__ = ["Machines"]
+
+LOOK_AGAIN_S = 0.02
 
 
 @dataclass
@@ -59,7 +64,40 @@ class Machines:
         root = self.instance_root(instance.id)
         root.parent.mkdir(parents=True, exist_ok=True)
         node.copy(source, root)
+        # Written anew each time: the disk of an image has its builder's.
+        faults = {fault.name: fault.value for fault in self.world.faults.all("script")}
+        (root / "lab" / "faults.json").write_text(json.dumps(faults))
         return describe(instance, root)
+
+    def work(self, instance: Any, *steps: Callable[[], object]) -> None:
+        """Let a guest do something that takes its own time (services run what they declared for their end)."""
+
+        def through() -> None:
+            for step in steps:
+                step()
+
+        instance.lab_work = threading.Thread(target=through, name=f"{instance.id} at work", daemon=True)
+        instance.lab_work.start()
+
+    def when_idle(self, instance: Any, action: Callable[[], None]) -> None:
+        """Do something as soon as a guest has done its work."""
+        if instance.lab_work.is_alive():
+            self.world.later(LOOK_AGAIN_S, lambda: self.when_idle(instance, action))
+        else:
+            action()
+
+    def reboot(self, instance: Any, *before: Callable[[], object]) -> None:
+        """Reboot: the agent is away meanwhile, for as long as the lab says, and again for its own start."""
+        instance.lab_boot += 1
+        instance.lab_running_since = float("inf")
+        self.work(instance, *before, lambda: node.reboot(instance.lab_machine), lambda: self._back(instance))
+
+    def _back(self, instance: Any) -> None:
+        instance.lab_running_since = self.world.clock() + self.world.times.reboot
+
+    def stop(self, instance: Any) -> None:
+        """Shut a guest down."""
+        self.work(instance, lambda: node.stop(instance.lab_machine))
 
     def keep(self, instance: str, image: str) -> None:
         """Copy an instance's disk to an image, as it is now."""

@@ -28,7 +28,7 @@ DOCUMENT, PLUGIN = "AWS-RunShellScript", "aws:runShellScript"
 STDOUT_CHARACTERS, STDERR_CHARACTERS = 24_000, 8_000
 # https://docs.aws.amazon.com/systems-manager/latest/APIReference/API_CommandPlugin.html
 PLUGIN_CHARACTERS = 2_500
-CUT = "\n---Output truncated---"
+CUT, ERROR_CUT = "\n---Output truncated---", "\n---Error truncated----"
 EXECUTION_DEFAULT_S, EXECUTION_MAX_S = 3_600, 172_800
 DELIVERY_DEFAULT_S = 3_600
 
@@ -186,7 +186,7 @@ class LabSSM(SimpleSystemManagerResponse):
                 **times(invocation),
                 **state(invocation),
                 "StandardOutputContent": cut(invocation.stdout, STDOUT_CHARACTERS) if invocation.over else "",
-                "StandardErrorContent": cut(invocation.stderr, STDERR_CHARACTERS) if invocation.over else "",
+                "StandardErrorContent": cut(invocation.stderr, STDERR_CHARACTERS, ERROR_CUT) if invocation.over else "",
                 "StandardOutputUrl": "",
                 "StandardErrorUrl": "",
                 "CloudWatchOutputConfig": {"CloudWatchLogGroupName": "", "CloudWatchOutputEnabled": False},
@@ -291,10 +291,10 @@ def read_parameters(parameters: dict[str, list[str]]) -> tuple[str, float]:
     return "\n".join(parameters["commands"]), float(given)
 
 
-def cut(output: bytes, limit: int) -> str:
+def cut(output: bytes, limit: int, mark: str = CUT) -> str:
     """Cut an output as the agent does."""
     text = output.decode(errors="replace")
-    return text if len(text) <= limit else text[: limit - len(CUT)] + CUT
+    return text if len(text) <= limit else text[: limit - len(mark)] + mark
 
 
 def state(invocation: Invocation) -> dict[str, str]:
