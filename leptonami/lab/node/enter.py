@@ -167,7 +167,7 @@ def _devices(new: str) -> None:
             _put(f"{new}/dev/{name}", b"")
             _bind(f"/dev/{name}", f"{new}/dev/{name}", read_only=False)
     os.mkdir(f"{new}/dev/shm")  # noqa: S108
-    _mount("tmpfs", f"{new}/dev/shm", "tmpfs", MS_NOSUID | MS_NODEV, "mode=1777")
+    _mount("tmpfs", f"{new}/dev/shm", "tmpfs", MS_NOSUID | MS_NODEV, "mode=1777")  # noqa: S108
     for name, goal in (("fd", "/proc/self/fd"), ("stdin", "fd/0"), ("stdout", "fd/1"), ("stderr", "fd/2")):
         os.symlink(goal, f"{new}/dev/{name}")
 

@@ -43,8 +43,8 @@ def _identity(*parts: object) -> str:
 def first_boot(machine: Machine) -> None:
     """Do what systemd, cloud-init and the SSM agent do when an instance starts for the first time.
 
-    An empty machine id is filled; host keys are made anew, as cloud-init does for a new instance id. The rest leaves the
-    traces that hygiene has to remove.
+    An empty machine id is filled; host keys are made anew, as cloud-init does for a new instance id. The rest leaves
+    the traces that hygiene has to remove.
     """
     root, name = machine.root, machine.instance_id
     if not (safely.read(root, "etc/machine-id") or b"").strip():

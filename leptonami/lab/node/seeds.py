@@ -2,8 +2,8 @@
 
 Versions are of the kind that the families had in 2026 and are no promise; that of a real image is read on the builder.
 The bootstrap script is a stub written for this lab: Canonical's is not ours to ship. Its containerd templates have the
-gaps that users reported (canonical/ubuntu-cloud-docs issue 389): no systemd cgroups, sandbox image or CNI folders in the
-NVIDIA one.
+gaps that users reported (canonical/ubuntu-cloud-docs issue 389): no systemd cgroups, sandbox image or CNI folders in
+the NVIDIA one.
 """
 
 from __future__ import annotations
@@ -331,7 +331,7 @@ def seed(root: Path, *, family: str, os: str, kubernetes: str, architecture: str
     if family == "ubuntu-eks":
         _ubuntu(root, os, kubernetes, architecture, image_name)
     elif family.startswith("al2"):
-        _amazon(root, family, os, kubernetes, architecture, image_name)
+        _amazon(root, family, kubernetes, architecture, image_name)
     else:
         safely.write(root, "etc/os-release", f'NAME=Bottlerocket\nID=bottlerocket\nVERSION_ID="{os}"\n')
         safely.write(root, "etc/hostname", "localhost\n")
@@ -407,7 +407,8 @@ def _snap(version: str, revision: str, channel: str, publisher: str, notes: str)
     return {"version": version, "revision": revision, "channel": channel, "publisher": publisher, "notes": notes}
 
 
-def _amazon(root: Path, family: str, release: str, kubernetes: str, architecture: str, image_name: str) -> None:
+def _amazon(root: Path, family: str, kubernetes: str, architecture: str, image_name: str) -> None:
+    release = "2023" if family.startswith("al2023") else "2"
     modern = release == "2023"
     gpu = family in ("al2-gpu", "al2023-nvidia")
     containerd, runc = CONTAINERD[release]
