@@ -365,9 +365,9 @@ class Builder:
         )
 
     def stated(self, about: Mapping[str, Any]) -> str | None:
-        """Give an output's own provenance, or the notebook's."""
-        own = about.get("provenance")
-        return str(own) if own in ("measured", "recorded", "simulated") else self.provenance
+        """Give an output's own provenance, or the notebook's. An output that says None is an input, or an estimate."""
+        own = about.get("provenance", self.provenance)
+        return str(own) if own in ("measured", "recorded", "simulated") else None
 
 
 IMAGES = ("image/png", "image/jpeg", "image/gif", "image/webp", "image/svg+xml")

@@ -21,7 +21,7 @@ from leptonami.build.work import Work
 from leptonami.errors import CheckFailed, InputError, Interrupted, LeptonamiError
 from leptonami.progress import Progress, Silent, Stage, Stages
 from leptonami.runs import Run, now
-from leptonami.target import Target
+from leptonami.target import Provenance, Target
 
 if TYPE_CHECKING:
     from leptonami.plan import Plan
@@ -44,7 +44,7 @@ class BuildResult:
     stages: tuple[Stage, ...]
     removals: tuple[Removal, ...]
     manifest: Path
-    provenance: str
+    provenance: Provenance
 
 
 def context(plan: Plan, run_id: str) -> steps.Context:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from leptonami.tables import Table, facts
+
 if TYPE_CHECKING:
-    import pandas as pd
     from matplotlib.figure import Figure
 
     from leptonami.build.executor import BuildResult
@@ -27,16 +28,7 @@ __all__ = [
 ]
 
 
-def facts(pairs: list[tuple[str, object]], *, index: str = "", column: str = "value") -> pd.DataFrame:
-    """Make a two-column table of names and values."""
-    import pandas as pd
-
-    return pd.DataFrame(
-        {column: [str(value) for _, value in pairs]}, index=pd.Index([name for name, _ in pairs], name=index)
-    )
-
-
-def plan_table(plan: Plan) -> pd.DataFrame:
+def plan_table(plan: Plan) -> Table:
     """Show what the plan asks for."""
     return facts(
         [
@@ -51,35 +43,30 @@ def plan_table(plan: Plan) -> pd.DataFrame:
             ("images to pre-fetch", len(plan.images)),
             ("digest", plan.digest[:12]),
         ],
-        index="what",
-        column="the plan says",
+        caption="What the plan asks for",
+        columns=("what", "the plan says"),
     )
 
 
-def warnings_table(plan: Plan) -> pd.DataFrame:
+def warnings_table(plan: Plan) -> Table:
     """Show what a reader should know before building."""
-    import pandas as pd
-
-    warnings = list(plan.warnings) or ["none"]
-    return pd.DataFrame({"warning": warnings}, index=pd.RangeIndex(1, len(warnings) + 1, name="#"))
+    return Table.of(["warning"], [(each,) for each in plan.warnings or ("none",)], caption="Warnings, as of today")
 
 
-def calls_table(outline: Outline) -> pd.DataFrame:
+def calls_table(outline: Outline) -> Table:
     """Show the calls of a build that create or change something, in order."""
-    import pandas as pd
-
-    return pd.DataFrame(
-        {
-            "call": [each.call for each in outline.actions],
-            "why": [each.purpose for each in outline.actions],
-            "stays": ["no" if each.temporary else "yes" for each in outline.actions],
-        },
-        index=pd.RangeIndex(1, len(outline.actions) + 1, name="#"),
+    return Table.of(
+        ["#", "call", "why", "stays"],
+        [
+            (number, each.call, each.purpose, "no" if each.temporary else "yes")
+            for number, each in enumerate(outline.actions, start=1)
+        ],
+        caption="Calls that create or change something, in order",
     )
 
 
-def costs_table(outline: Outline) -> pd.DataFrame:
-    """Show the estimated time and cost. Estimates, not measurements: each row says what it rests on."""
+def costs_table(outline: Outline) -> Table:
+    """Show the estimated time and cost. Estimates, not measurements: each says what it rests on."""
     estimate = outline.estimate
     cost = "not known" if estimate.builder_usd is None else f"about ${estimate.builder_usd:.2f}"
     rows: list[tuple[str, object]] = [
@@ -87,66 +74,67 @@ def costs_table(outline: Outline) -> pd.DataFrame:
         ("builder", cost),
         ("snapshot, a month", f"about ${estimate.snapshot_usd_month:.2f}"),
     ]
-    rows += [(f"assumption {number}", text) for number, text in enumerate(estimate.assumptions, start=1)]
-    return facts(rows, index="estimated", column="on AWS")
+    rows += [("assuming", text) for text in estimate.assumptions]
+    return facts(rows, caption="Estimated for AWS: neither measured nor simulated", columns=("what", "estimate"))
 
 
-def image_table(result: BuildResult) -> pd.DataFrame:
+def image_table(result: BuildResult) -> Table:
     """Show the image that was made and what it was made from."""
     image, base = result.image, result.base
+    encrypted = "encrypted" if image.encrypted else "NOT encrypted"
     return facts(
         [
             ("AMI", image.id),
             ("name", image.name),
             ("snapshots", ", ".join(image.snapshots)),
-            (
-                "root volume",
-                f"{image.root_device}, {image.size_gib} GiB, {'encrypted' if image.encrypted else 'NOT encrypted'}",
-            ),
-            ("base image", f"{base.id} ({base.name})"),
+            ("root volume", f"{image.root_device}, {image.size_gib} GiB, {encrypted}"),
+            ("base image", base.id),
+            ("its name", base.name),
             ("found through", base.parameter or base.source),
             ("parameter version", base.parameter_version or "-"),
-            ("provenance", result.provenance),
         ],
-        index="what",
-        column="made",
+        caption="The image",
+        columns=("what", "made"),
+        provenance=result.provenance,
     )
 
 
-def claims_table(result: BuildResult) -> pd.DataFrame:
+def claims_table(result: BuildResult) -> Table:
     """Show every claim of the plan, and what was found on the builder."""
-    import pandas as pd
-
-    return pd.DataFrame(
-        {
-            "claim": [each.statement for each in result.findings],
-            "found": [str(each.observed) for each in result.findings],
-            "holds": ["yes" if each.ok else "NO" for each in result.findings],
-        },
-        index=pd.RangeIndex(1, len(result.findings) + 1, name="#"),
+    held = sum(each.ok for each in result.findings)
+    return Table.of(
+        ["#", "claim", "found", "holds"],
+        [
+            (number, each.statement, each.observed, "yes" if each.ok else "NO")
+            for number, each in enumerate(result.findings, start=1)
+        ],
+        caption=f"{held} of {len(result.findings)} claims hold",
+        provenance=result.provenance,
     )
 
 
-def versions_table(result: BuildResult) -> pd.DataFrame:
+def versions_table(result: BuildResult) -> Table:
     """Show the versions that the image itself records, without its lists."""
-    plain = [
-        (name, value) for name, value in result.versions.items() if isinstance(value, str | int | float) and value != ""
-    ]
-    return facts([(name.replace("_", " "), value) for name, value in plain], index="component", column="version")
+    return facts(
+        [
+            (name.replace("_", " "), value)
+            for name, value in result.versions.items()
+            if isinstance(value, str | int | float) and value != ""
+        ],
+        caption="What the image says of itself",
+        columns=("component", "version"),
+        provenance=result.provenance,
+    )
 
 
-def images_table(result: BuildResult) -> pd.DataFrame:
+def images_table(result: BuildResult) -> Table:
     """Show the container images that are in the AMI, with their digests."""
-    import pandas as pd
-
     images: list[dict[str, Any]] = list(result.versions.get("images", []))
-    return pd.DataFrame(
-        {
-            "image": [str(each.get("ref", "")) for each in images],
-            "digest": [str(each.get("digest", ""))[:19] for each in images],
-            "pin": [str(each.get("pin", "")) for each in images],
-        },
-        index=pd.RangeIndex(1, len(images) + 1, name="#"),
+    return Table.of(
+        ["image", "digest", "pin"],
+        [(each.get("ref", ""), str(each.get("digest", ""))[:19], each.get("pin", "")) for each in images],
+        caption=f"{len(images)} container images, pulled and unpacked",
+        provenance=result.provenance,
     )
 
 
@@ -188,11 +176,10 @@ KEPT = {
 }
 
 
-def files_table(result: BuildResult) -> pd.DataFrame:
+def files_table(result: BuildResult) -> Table:
     """Show what is kept of the run, where it is there."""
-    import pandas as pd
-
-    there = {name: text for name, text in KEPT.items() if (result.run.folder / name).exists()}
-    return pd.DataFrame(
-        {"what it holds": list(there.values())}, index=pd.Index(list(there), name="in the run's folder")
+    return facts(
+        [(name, text) for name, text in KEPT.items() if (result.run.folder / name).exists()],
+        caption="Kept of this run",
+        columns=("in the run's folder", "what it holds"),
     )
