@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import json
 import os
@@ -17,7 +16,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 from urllib.parse import parse_qs
 
 from leptonami.errors import InputError
@@ -209,13 +208,19 @@ def assemble(settings: Settings, world: World) -> tuple[Application, str]:
         AWS_SHARED_CREDENTIALS_FILE=os.devnull,
         AWS_EC2_METADATA_DISABLED="true",
     )
+    from leptonami.lab import node
+
+    tried: list[tuple[bool, str]] = []
+    # The sandbox's canary runs while moto is imported: both take most of a second.
+    canary = threading.Thread(target=lambda: tried.append(node.sandbox()))
+    canary.start()
     import moto.ec2.urls
     import moto.iam.urls
     import moto.ssm.urls
     from moto.moto_api._internal import mock_random
     from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
 
-    from leptonami.lab import iam, node, seeds
+    from leptonami.lab import iam, seeds
     from leptonami.lab.ec2 import LabEC2
     from leptonami.lab.iam import LabIAM
     from leptonami.lab.machines import Machines
@@ -223,18 +228,19 @@ def assemble(settings: Settings, world: World) -> tuple[Application, str]:
 
     if settings.seed is not None:
         mock_random.seed(settings.seed)
-    works, why = node.sandbox()
+    iam.seed()
+    application = Application(world, settings, DomainDispatcherApplication(create_backend_app), seeds.seed)
+    with world.lock:
+        seeds.seed(settings.region)
+        application.seeded.add(settings.region)
+    canary.join()
+    works, why = tried[0]
     machines = Machines(world, "" if works else why)
     LabEC2.world = LabSSM.world = LabIAM.world = world
     LabEC2.machines = LabSSM.machines = machines
     moto.ec2.urls.url_paths = dict.fromkeys(moto.ec2.urls.url_paths, LabEC2.dispatch)
     moto.ssm.urls.url_paths = dict.fromkeys(moto.ssm.urls.url_paths, LabSSM.dispatch)
     moto.iam.urls.url_paths = dict.fromkeys(moto.iam.urls.url_paths, LabIAM.dispatch)
-    iam.seed()
-    application = Application(world, settings, DomainDispatcherApplication(create_backend_app), seeds.seed)
-    with world.lock:
-        seeds.seed(settings.region)
-        application.seeded.add(settings.region)
     return application, machines.recorded
 
 
@@ -267,7 +273,6 @@ def serve(settings: Settings) -> None:
         sys.stdout.write(json.dumps({"port": server.server_port, "recorded": recorded}) + "\n")
         sys.stdout.flush()
         wait_for_end(stop)
-        server.shutdown()
     finally:
         end_commands(world)
         world.close()
@@ -297,10 +302,10 @@ def end_commands(world: World) -> None:
         time.sleep(0.01)
 
 
-def main(arguments: list[str]) -> int:
+def main(arguments: list[str]) -> NoReturn:
     """Read the settings (one JSON object) from the command line and serve."""
     settings = Settings(**{**json.loads(arguments[0]), "speed": float(json.loads(arguments[0]).get("speed", 100))})
-    # A signal may arrive while select waits; Python then raises nothing and select goes on.
-    with contextlib.suppress(KeyboardInterrupt):
-        serve(settings)
-    return 0
+    serve(settings)
+    # Without taking moto's half a million objects apart one by one.
+    sys.stdout.flush()
+    os._exit(0)
