@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ast
 import re
+import sys
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -17,6 +19,7 @@ ENVIRONMENT: dict[str, Any] = yaml.safe_load((ROOT / "environment.yml").read_tex
 # (a GUI toolkit, pandoc).
 PYPI = {
     "matplotlib-base": "matplotlib",
+    "jupyter_client": "jupyter-client",
     "nbconvert-core": "nbconvert",
     "python-kubernetes": "kubernetes",
 }
@@ -74,3 +77,24 @@ def test_no_name_of_the_map_is_left_over() -> None:
     plain, _ = conda()
     names = {re.split("[<>=]", each)[0] for each in plain}
     assert set(PYPI) <= names
+
+
+# The name that is imported -> the package that brings it, where they differ.
+PACKAGE = {"bs4": "beautifulsoup4", "yaml": "pyyaml", "jupyter_client": "jupyter-client", "pydantic_core": "pydantic"}
+# What comes with a declared package and is its business to name.
+BROUGHT = {"IPython": "ipykernel", "botocore": "boto3", "werkzeug": "moto"}
+
+
+def test_what_is_imported_is_declared() -> None:
+    declared = {parse(each)[0].partition("[")[0] for each in PROJECT["project"]["dependencies"]}
+    lab = {parse(each)[0].partition("[")[0] for each in PROJECT["project"]["optional-dependencies"]["lab"]}
+    for path in (ROOT / "leptonami").rglob("*.py"):
+        known = declared | lab if "lab" in path.relative_to(ROOT).parts else declared
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            names = [each.name for each in node.names] if isinstance(node, ast.Import) else []
+            if isinstance(node, ast.ImportFrom) and node.level == 0:
+                names = [node.module or ""]
+            for name in {each.partition(".")[0] for each in names}:
+                if name in sys.stdlib_module_names or name in {"leptonami", "__future__"} or name.startswith("types_"):
+                    continue
+                assert PACKAGE.get(name, BROUGHT.get(name, name)) in known, f"{path}: {name}"
