@@ -133,6 +133,17 @@ AMAZON_TOOLS = (
     ),
 )
 
+# Services that write something when they stop, so that what hygiene does too early shows.
+AGENT = {
+    "enabled": True,
+    "boot": True,
+    "writes": {
+        "/var/log/amazon/ssm/amazon-ssm-agent.log": "INFO agent stops\n",
+        "/var/lib/amazon/ssm/ipc/health": "0\n",
+    },
+}
+RANDOM_SEED = {"enabled": True, "boot": True, "writes": {"/var/lib/systemd/random-seed": "seed saved at stop\n"}}
+
 CONTAINERD_TEMPLATE = """\
 version = 2
 root = "/var/lib/containerd"
@@ -396,6 +407,8 @@ def _ubuntu(root: Path, release: str, kubernetes: str, architecture: str, image_
     )
     units |= dict.fromkeys(("unattended-upgrades", "systemd-random-seed"), always)
     units |= dict.fromkeys(("apt-daily", "apt-daily-upgrade", "snap.kubelet-eks.daemon"), never)
+    units["snap.amazon-ssm-agent.amazon-ssm-agent"] = AGENT
+    units["systemd-random-seed"] = RANDOM_SEED
     named: dict[str, Any] = {f"{name}.service": unit for name, unit in units.items()}
     named |= {"apt-daily.timer": always, "apt-daily-upgrade.timer": always}
     _state(root, "units", named)
@@ -455,7 +468,7 @@ def _amazon(root: Path, family: str, kubernetes: str, architecture: str, image_n
     )
     always: dict[str, Any] = {"enabled": True, "boot": True}
     never: dict[str, Any] = {"enabled": False}
-    units = {"amazon-ssm-agent.service": always, "sshd.service": always, "systemd-random-seed.service": always}
+    units = {"amazon-ssm-agent.service": AGENT, "sshd.service": always, "systemd-random-seed.service": RANDOM_SEED}
     units |= {"containerd.service": never, "kubelet.service": never}
     if modern:
         units |= {"nodeadm-run.service": always, "nodeadm-config.service": always}

@@ -165,8 +165,9 @@ def _pull(arguments: list[str]) -> None:
         "digest": digest(ref, wanted),
         "labels": dict(label.partition("=")[::2] for label in options.get("--label", [])),
         "platforms": [f"linux/{each}" for each in offered],
-        # Content of a platform that is not there is "complete" without a snapshot.
-        "unpacked": wanted in offered,
+        # An image of one platform only is pulled and unpacked whatever the platform asked for: seen with 1.6.20, 1.7.24
+        # and 2.1.9. Content without a snapshot is what `ctr content fetch` leaves.
+        "unpacked": "-no-snapshot" not in ref,
         "mib": _size_mib(ref),
     }
     save(CONTAINERD, images)

@@ -107,9 +107,10 @@ def _commands(text: str, key: str) -> int:
             env=environment,
             check=False,
         )
-        os.makedirs("/var/log/journal", exist_ok=True)
-        with open("/var/log/journal/lab.txt", "a") as journal:
-            journal.write(done.stdout + done.stderr)
+        if done.stdout or done.stderr:
+            os.makedirs("/var/log/journal", exist_ok=True)
+            with open("/var/log/journal/lab.txt", "a") as journal:
+                journal.write(done.stdout + done.stderr)
         if done.returncode != 0 and not command.startswith("-"):
             return done.returncode
     return 0
@@ -145,6 +146,9 @@ def _stop(name: str) -> None:
         raise Failed(f"Failed to stop {name}: Unit {name} not loaded.", 5)
     if active_units().get(name) == "active":
         _commands(text, "ExecStop")
+        # What services of the base image write when they end: the agent's log, the saved random seed.
+        for path, line in _builtin().get(name, {}).get("writes", {}).items():
+            write(path, line)
     _set_active(name, None)
     if name == "containerd.service" and os.path.exists(SOCKET):
         os.unlink(SOCKET)
@@ -254,11 +258,15 @@ def journalctl(arguments: list[str]) -> None:
 
 
 def lab_shutdown(arguments: list[str]) -> None:
-    """For the lab itself: what happens when the machine stops. Units of this boot run their ExecStop."""
+    """For the lab itself: what happens when the machine stops. A unit stops after those that it is `Before`."""
     del arguments
-    for name in sorted(active_units(), reverse=True):
-        if active_units().get(name) == "active":
+    waiting = {name for name, state in active_units().items() if state == "active"}
+    while waiting:
+        before = {name: set(" ".join(_values(_unit_text(name) or "", "Before")).split()) for name in waiting}
+        free = [name for name in sorted(waiting) if not before[name] & (waiting - {name})]
+        for name in free or sorted(waiting):
             _stop(name)
+            waiting.discard(name)
 
 
 def refuse(arguments: list[str]) -> None:
