@@ -212,6 +212,8 @@ class Client(PapermillNotebookClient):
             try:
                 self.papermill_execute_cells()
                 self.set_widgets_metadata()
+                if not (self.control.died or self.control.asked_to_exit):
+                    self.ask("finish")
             finally:
                 self.control.end("ending")
         return self.nb
@@ -227,7 +229,7 @@ class Client(PapermillNotebookClient):
         if answer.get("status") != "ok":
             return None
         value = ast.literal_eval(answer["data"]["text/plain"])
-        return {} if value is None else json.loads(value)
+        return json.loads(value) if isinstance(value, str) else {}
 
     def papermill_execute_cells(self) -> None:
         """Run the cells up to the first that fails."""

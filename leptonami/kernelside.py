@@ -1,7 +1,7 @@
 """What the notebook runner asks of the kernel, inside the kernel.
 
 An executed notebook says less than the kernel knows: an error keeps its name and its text there, but not its way out
-or its exit code, and a shell command that failed leaves nothing at all. The runner calls these two functions silently
+or its exit code, and a shell command that failed leaves nothing at all. The runner calls these functions silently
 (they make no output and count as no cell). Standard library only: this is imported into everybody's notebook.
 """
 
@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import faulthandler
 import json
+import os
 import sys
 from pathlib import Path
 from typing import IO, Any
 
-__all__ = ["account", "watch"]
+__all__ = ["account", "finish", "watch"]
 
 crash_log: IO[str] | None = None
 
@@ -43,6 +44,18 @@ def watch(crash_file: str) -> None:
     ipython = shell()
     if ipython.has_trait("system_raise_on_error"):
         ipython.system_raise_on_error = True
+
+
+def finish() -> None:
+    """Get ready to end: nothing that is printed from here on has a reader.
+
+    About one shutdown in ten, ipykernel 7.4 closes the thread that its streams write through while its control thread
+    is flushing them; both then wait until jupyter_client ends the kernel the hard way, three seconds later. Streams
+    that need no thread leave nothing to wait for.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        stream.flush()
+    sys.stdout = sys.stderr = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115 - until the process ends
 
 
 def account() -> str:

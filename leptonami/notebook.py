@@ -41,6 +41,7 @@ __all__ = [
     "coerce",
     "execute",
     "from_file",
+    "keep_outputs",
     "parameters",
     "progress",
     "provenance",
@@ -504,6 +505,49 @@ def provenance_of(notebook: Mapping[str, Any]) -> Provenance | None:
         if each in found:
             return each  # type: ignore[return-value]
     return None
+
+
+def keep_outputs(executed: Path | str, source: Path | str) -> None:
+    """Copy the outputs of an executed notebook into its source, for nbval to compare with and for readers to see.
+
+    Only outputs and execution counts change, so the difference in git is what came out differently. Run ids are left
+    out: they ride in metadata, where nbval does not need them.
+
+    Parameters
+    ----------
+    executed
+        The executed notebook: completed, and run without parameters.
+    source
+        The notebook that it was made from.
+
+    Raises
+    ------
+    InputError
+        If the executed notebook did not complete, or is not that of the source.
+    """
+    import nbformat
+
+    from leptonami.runs import write_whole
+
+    executed, source = Path(executed), Path(source)
+    there = nbformat.read(executed, as_version=4)  # type: ignore[no-untyped-call]
+    here = nbformat.read(source, as_version=4)  # type: ignore[no-untyped-call]
+    outcome = there.metadata.get("leptonami", {}).get("outcome", {})
+    if outcome.get("status") != "completed":
+        raise InputError("it did not complete, so its outputs are not kept", resource=str(executed))
+    if [cell.source for cell in there.cells] != [cell.source for cell in here.cells]:
+        raise InputError(
+            "its cells are not those of the source",
+            resource=str(executed),
+            hint="run it without parameters, and do not edit it meanwhile",
+        )
+    for cell, kept in zip(here.cells, there.cells, strict=True):
+        if cell.cell_type != "code":
+            continue
+        cell.execution_count, cell.outputs = kept.execution_count, kept.outputs
+        for output in cell.outputs:
+            (output.get("metadata") or {}).get("leptonami", {}).pop("run", None)
+    write_whole(source, nbformat.writes(here) + "\n")  # type: ignore[no-untyped-call]
 
 
 MEANING = {

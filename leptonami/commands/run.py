@@ -63,6 +63,11 @@ class Duration(click.ParamType[float]):
     help="What an interrupted cell gets to clean up before its kernel is killed.",
 )
 @click.option("--list-parameters", is_flag=True, help="Show what the notebook's parameters are, and run nothing.")
+@click.option(
+    "--keep-outputs",
+    is_flag=True,
+    help="For authors: run it in its own folder, without parameters, and write the outputs into NOTEBOOK itself.",
+)
 @click.option("--dry-run", is_flag=True, help="Check everything and show what would be run, and run nothing.")
 @click.option("--json", "as_json", is_flag=True, help="Write what came of it (or the parameters) as JSON.")
 @quiet_option
@@ -77,6 +82,7 @@ def run(
     timeout: float | None,
     grace: float,
     list_parameters: bool,
+    keep_outputs: bool,
     dry_run: bool,
     as_json: bool,
     quiet: bool,
@@ -97,7 +103,9 @@ def run(
         return
     given = parse(assignments)
     values = notebooks.coerce(declared, given, values=notebooks.from_file(file) if file else None)
-    run_id = fill(declared, values, runs)
+    if keep_outputs and values:
+        raise InputError("outputs are kept of the defaults only", resource="--keep-outputs", hint="leave -p and -f out")
+    run_id = fill([] if keep_outputs else declared, values, runs)
     folder = output or runs / run_id / "notebooks"
     executed, html = folder / source.name, folder / f"{source.stem}.html" if page else None
     if dry_run:
@@ -112,10 +120,13 @@ def run(
             timeout=timeout,
             grace=grace,
             on_cell=on_cell,
+            cwd=source.parent if keep_outputs else None,
             run_id=run_id,
             say=say,
         )
     made = make_page(outcome, html)
+    if keep_outputs and outcome.error is None:
+        notebooks.keep_outputs(outcome.output, source)
     tell(outcome, quiet=quiet)
     if as_json:
         print_json({"run": run_id, "notebook": str(executed), "html": str(made) if made else None} | outcome.as_dict())
