@@ -493,6 +493,26 @@ def body(path: Path) -> str:
     return "\n".join(lines)
 
 
+def needed(libraries: Iterable[Path], rest: str) -> list[str]:
+    """Give the parts of libraries that a script needs: a script is read by people, and Run Command limits its length.
+
+    A part is what stands between blank lines. It is left out if all it does is to define functions and constants whose
+    names occur nowhere else in what is kept.
+    """
+    parts = [part for path in libraries for part in re.split(r"\n{2,}", body(path))]
+    defines = [
+        set() if re.search(r"(?m)^(set|export|shopt) ", part) else set(re.findall(r"(?m)^(\w+)(?:\(\)|=)", part))
+        for part in parts
+    ]
+    kept = {index for index, names in enumerate(defines) if not names}
+    words = set(re.findall(r"\w+", "\n".join([rest, *(parts[index] for index in kept)])))
+    while more := {index for index, names in enumerate(defines) if index not in kept and names & words}:
+        kept |= more
+        words |= set(re.findall(r"\w+", "\n".join(parts[index] for index in more)))
+    # A heading without anything below it says nothing.
+    return [parts[index] for index in sorted(kept) if not parts[index].startswith("# ---") or "\n" in parts[index]]
+
+
 def render(use: StepUse, context: Context) -> str:
     """Give the whole script of a step: library, values, body. It holds no secret and can be read and run alone.
 
@@ -502,12 +522,14 @@ def render(use: StepUse, context: Context) -> str:
         If the step is used wrongly, its script cannot be read, or the result is too long for Run Command.
     """
     step = check(use)
+    files = {option.name for option in step.options if option.kind == "path"}
     lines = [
         "#!/bin/bash",
         f"# leptonami: {step.name}: {step.summary}",
-        "# shellcheck disable=SC2034,SC2329 # no step uses every value and function",
+        "# shellcheck disable=SC2034 # no step uses every value",
         *assignments(context, step.name),
-        *(f"OPT_{name.upper()}={_quoted(value)}" for name, value in values(use).items()),
+        # Files of the plan's machine mean nothing on the builder; what is in them comes below.
+        *(f"OPT_{name.upper()}={_quoted(value)}" for name, value in values(use).items() if name not in files),
     ]
     if any(option.name == "images" for option in step.options):
         lines += _images(context.images)
@@ -515,7 +537,8 @@ def render(use: StepUse, context: Context) -> str:
         lines.append(array("RECORD_MORE", (f"{key}={value}" for key, value in sorted(context.expected.items()))))
     if step.name == SCRIPT:
         lines += _own_script(use)
-    lines += [body(SCRIPTS / "lib.sh"), body(step.path)]
+    text = body(step.path)
+    lines += [*needed([SCRIPTS / "lib.sh"], text), "", text]
     text = "\n".join(lines) + "\n"
     return fitting(text, what=step.name, where=use.where)
 

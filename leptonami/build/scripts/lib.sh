@@ -9,17 +9,23 @@ export NEEDRESTART_SUSPEND=1 NEEDRESTART_MODE=l
 export PATH="$PATH:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin:/snap/bin"
 
 STATE=/var/lib/leptonami
+
 RECORD=/etc/leptonami/image.json
+
 CONTAINERD_SOCKET=/run/containerd/containerd.sock
 CRI_TIMEOUT=30
 
 say() { printf '%s: %s\n' "$LEPTONAMI_STEP" "$*"; }
+
 warn() { printf '%s: warning: %s\n' "$LEPTONAMI_STEP" "$*" >&2; }
+
 die() {
   printf '%s: error: %s\n' "$LEPTONAMI_STEP" "$*" >&2
   exit 1
 }
+
 have() { command -v "$1" >/dev/null 2>&1; }
+
 state_dir() { install -d -m 0700 "$STATE"; }
 
 # retry ATTEMPTS DELAY COMMAND...: run it until it succeeds, waiting longer each time; give its last status.

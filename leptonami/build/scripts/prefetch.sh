@@ -14,7 +14,7 @@
 UNKNOWN_MIB=1024
 RATIO_PERCENT=310
 PULL_SECONDS=3600
-PULL_DELAY=${LEPTONAMI_PULL_DELAY:-3}
+PULL_DELAY=3
 AUTH=""
 
 forget() { [ -z "$AUTH" ] || rm -rf "$AUTH"; }
@@ -125,18 +125,18 @@ pull_once() {
   local ref=$1 registry
   registry=$(ecr_registry "$ref")
   # A token lasts 12 hours at most: a fresh one for each try costs less than thinking about it.
-  local how=()
+  local ways=()
   if [ -n "$registry" ]; then
     login "$registry" || {
       warn "no login for $registry: may the builder's instance profile call ecr:GetAuthorizationToken?"
       return 1
     }
-    how=(--hosts-dir "$AUTH")
+    ways=(--hosts-dir "$AUTH")
   fi
   # A registry on this machine, as rehearsals have it, speaks HTTP; ctr 1.7 would insist on HTTPS.
-  case "$ref" in 127.0.0.1:* | localhost:*) how=(--plain-http) ;; esac
+  case "$ref" in 127.0.0.1:* | localhost:*) ways=(--plain-http) ;; esac
   timeout "$PULL_SECONDS" ctr -n k8s.io images pull --platform "linux/$LEPTONAMI_ARCHITECTURE" \
-    --label io.cri-containerd.image=managed ${how[@]+"${how[@]}"} "$ref" >/dev/null
+    --label io.cri-containerd.image=managed ${ways[@]+"${ways[@]}"} "$ref" >/dev/null
 }
 
 pull() {

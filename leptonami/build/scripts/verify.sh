@@ -19,6 +19,9 @@ claim() {
   RESULTS+="$(printf '%s' "$id$UNIT_SEPARATOR$statement$UNIT_SEPARATOR$ok$UNIT_SEPARATOR${expected:0:300}$UNIT_SEPARATOR${observed:0:300}$UNIT_SEPARATOR${evidence:0:300}" | tr '\n' ' ')"$'\n'
 }
 
+# claim_image REF DIGEST PINS; the same words as in claims.py.
+claim_image() { claim "image.$1" "$1 is there for $LEPTONAMI_ARCHITECTURE, unpacked, pinned" image "$@"; }
+
 # same EXPECTED OBSERVED: the claim holds if both are equal and not empty.
 same() {
   expected=$1 observed=${2:-nothing}
@@ -278,10 +281,12 @@ for image in json.load(sys.stdin) or []:
 check_guard_works() {
   local status=0 said
   said=$(
+    # shellcheck disable=SC2329 # the guard calls them
     nvidia-smi() {
       echo "NVML: unknown error"
       return 9
     }
+    # shellcheck disable=SC2329
     timeout() { shift && "$@"; }
     export -f nvidia-smi timeout
     LEPTONAMI_GUARD_WAIT=0 /usr/local/sbin/leptonami-gpu-guard 2>&1
