@@ -181,7 +181,8 @@ def lay_out(notebook: NotebookNode, page: Page) -> str:
     shell = type(notebook)(nbformat=4, nbformat_minor=5, metadata={}, cells=[])
     shell.metadata = type(notebook)()
     html, _ = exporter.from_notebook_node(shell, resources={"page": page})
-    return str(html).strip() + "\n"
+    # Control characters are no HTML at all, and the invisible ones that turn text around can make it lie.
+    return markup.CONTROL.sub("\N{REPLACEMENT CHARACTER}", str(html).strip()) + "\n"
 
 
 def styles() -> tuple[Markup, str]:
@@ -273,7 +274,7 @@ class Builder:
         if piece.without_image:
             self.complain(
                 index,
-                f"this image cannot be embedded: {piece.without_image[0][:120]}",
+                f"an image cannot be embedded: {piece.without_image[0][:120]}",
                 "put a PNG, JPEG, GIF or WebP file beside the notebook and name it by its relative path",
             )
         if piece.without_alt:
@@ -305,8 +306,7 @@ class Builder:
             elif output.output_type == "error":
                 trace = "\n".join(output.get("traceback") or [])
                 html = markup.terminal(trace) if trace else Markup("")
-                text = markup.CONTROL.sub("", str(output.evalue))
-                yield Output("error", name=str(output.ename), text=text, html=html)
+                yield Output("error", name=str(output.ename), text=str(output.evalue), html=html)
             else:
                 shown = self.data(index, output)
                 if shown is not None:

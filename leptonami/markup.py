@@ -126,14 +126,9 @@ def fragment(
     import nh3
     from bs4 import BeautifulSoup
 
-    missing: list[str] = []
-
     def allow(tag: str, attribute: str, value: str) -> str | None:
         if (tag, attribute) == ("img", "src"):
-            embedded = value if DATA_IMAGE.fullmatch(value) else image(value)
-            if embedded is None:
-                missing.append(value)
-            return embedded
+            return value if DATA_IMAGE.fullmatch(value) else image(value)
         if (tag, attribute) == ("a", "href"):
             return value if LINK.fullmatch(value) else None
         if attribute == "class":
@@ -155,9 +150,9 @@ def fragment(
     )
     soup = BeautifulSoup(clean, "html.parser")
     place_headings(soup, headings)
-    without_alt = settle_images(soup)
+    without_alt, without_image = settle_images(soup)
     tables = settle_tables(soup)
-    return Fragment(Markup(str(soup)), tables, without_alt, tuple(missing))  # noqa: S704 - nh3 has just made it safe
+    return Fragment(Markup(str(soup)), tables, without_alt, without_image)  # noqa: S704 - nh3 has just made it safe
 
 
 def too_deep(html: str) -> bool:
@@ -180,17 +175,18 @@ def place_headings(soup: BeautifulSoup, headings: Headings | None) -> None:
             tag.decompose()
 
 
-def settle_images(soup: BeautifulSoup) -> int:
-    """Replace images without content by their description, and count those without a description."""
-    without = 0
+def settle_images(soup: BeautifulSoup) -> tuple[int, tuple[str, ...]]:
+    """Replace images without content by their description; count those without one, and name those without content."""
+    without_alt, without_image = 0, []
     for tag in soup.find_all("img"):
         description = " ".join(str(tag.get("alt") or "").split())
         if not tag.get("src"):
             tag.replace_with(f"[{description or 'image'}]")
+            without_image.append(description or "an image without a description")
         elif not description:
             tag["alt"] = "no description"
-            without += 1
-    return without
+            without_alt += 1
+    return without_alt, tuple(without_image)
 
 
 def settle_tables(soup: BeautifulSoup) -> int:
