@@ -71,7 +71,6 @@ class LabEC2(EC2Response):
     world: ClassVar[World]
     machines: ClassVar[Machines]
     tokens: ClassVar[dict[tuple[str, str, str], tuple[str, Any]]] = {}
-    type_pages: ClassVar[dict[str, Any]] = {}
 
     def call_action(self) -> Any:
         """Answer; a client token that was used before gets the answer it got then."""
@@ -104,7 +103,7 @@ class LabEC2(EC2Response):
         image = self._launchable(self._resolve(self._get_param("ImageId", "")))
         self.params["ImageId"] = image.id
         kind = self._get_param("InstanceType", "m1.small")
-        zone = self._zone()
+        zone = self._zone(kind)
         self._check_type(kind, image, zone)
         self._check_groups()
         profile = usable_profile(self.world, self._get_param("IamInstanceProfile"))
@@ -155,14 +154,19 @@ class LabEC2(EC2Response):
             raise ApiError("InvalidAMIID.Unavailable", f"The image ID '{image}' is not available")
         return found
 
-    def _zone(self) -> str:
-        """Find the zone of a launch; without a subnet it takes place in the zone's default one."""
+    def _offered(self, kind: str) -> list[str]:
+        offered = INSTANCE_TYPE_OFFERINGS["availability-zone"].get(self.region, [])
+        return sorted(each["Location"] for each in offered if each["InstanceType"] == kind)
+
+    def _zone(self, kind: str) -> str:
+        """Find the zone of a launch; without a subnet it takes place in a default one, where the type is offered."""
         nics = self._get_param("NetworkInterfaces", [])
         subnet = self._get_param("SubnetId") or next((each["SubnetId"] for each in nics if "SubnetId" in each), None)
         if subnet:
             return str(self.ec2_backend.get_subnet(subnet).availability_zone)
-        zone = str(self._get_param("Placement.AvailabilityZone") or f"{self.region}a")
         defaults = self.ec2_backend.get_default_subnets()
+        fitting = [each for each in self._offered(kind) if each in defaults]
+        zone = str(self._get_param("Placement.AvailabilityZone") or next(iter(fitting), f"{self.region}a"))
         if zone not in defaults:
             raise ApiError("InvalidInput", f"No default subnet for availability zone: '{zone}'.")
         if not nics:
@@ -181,8 +185,7 @@ class LabEC2(EC2Response):
                 "have matching architectures, and try again. You can use 'describe-instance-types' or "
                 "'describe-images' to discover the architecture of the instance type or AMI.",
             )
-        offered = INSTANCE_TYPE_OFFERINGS["availability-zone"].get(self.region, [])
-        zones = sorted(each["Location"] for each in offered if each["InstanceType"] == kind)
+        zones = self._offered(kind)
         if zone not in zones:
             raise ApiError(
                 "Unsupported",
@@ -420,7 +423,7 @@ class LabEC2(EC2Response):
         return super().delete_security_group()
 
     def describe_instance_types(self) -> ActionResult:
-        """Give the types a page at a time, and remember pages: serialising all 1,400 takes seconds."""
+        """Give the types a page at a time, as AWS does: serialising all 1,400 would take seconds."""
         names = self._get_param("InstanceTypes", [])
         if unknown := [name for name in names if name not in INSTANCE_TYPES]:
             shown = ", ".join(unknown)
