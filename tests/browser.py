@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import fcntl
 import json
 import os
 import select
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Iterator
@@ -134,21 +136,28 @@ class Browser:
         path.write_bytes(base64.b64decode(data))
 
 
+# Chromium reads commands from descriptor 3 and answers on 4; ours are above those, so neither overwrites the other.
+LAUNCH = (
+    "import os, sys; os.dup2(int(sys.argv[1]), 3); os.dup2(int(sys.argv[2]), 4); os.execvp(sys.argv[3], sys.argv[3:])"
+)
+
+
+def high(descriptor: int) -> int:
+    """Move a descriptor out of the way of 3 and 4."""
+    moved = fcntl.fcntl(descriptor, fcntl.F_DUPFD_CLOEXEC, 20)
+    os.close(descriptor)
+    return moved
+
+
 @contextlib.contextmanager
 def start(chromium: str) -> Iterator[Browser]:
     """Start the browser; it ends with the block."""
-    to_browser, commands = os.pipe()
-    answers, from_browser = os.pipe()
+    to_browser, commands = map(high, os.pipe())
+    answers, from_browser = map(high, os.pipe())
     with tempfile.TemporaryDirectory(prefix="chromium-", ignore_cleanup_errors=True) as profile:
         process = subprocess.Popen(
-            # Chromium reads commands from descriptor 3 and answers on 4.
             [
-                "/bin/sh",
-                "-c",
-                f'exec 3<&{to_browser} 4>&{from_browser}; exec "$@"',
-                "sh",
-                chromium,
-                *FLAGS,
+                *(sys.executable, "-c", LAUNCH, str(to_browser), str(from_browser), chromium, *FLAGS),
                 "--remote-debugging-pipe",
                 f"--user-data-dir={profile}",
                 "about:blank",
