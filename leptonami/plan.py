@@ -133,13 +133,19 @@ GroupId = Annotated[
 Parameter = Annotated[
     str, Matching(r"/[A-Za-z0-9_./-]{1,1010}", "the name of an SSM parameter", "it begins with / and has no spaces")
 ]
+# The names that leptonami makes of it have five levels more (docs/publish.md), and SSM allows fifteen; names that begin
+# with aws or ssm are AWS's. https://docs.aws.amazon.com/systems-manager/latest/userguide/sysman-paramstore-su-create.html
 OwnParameter = Annotated[
     str,
     Matching(
-        r"/(?!(?i:aws|ssm)(?:/|$))[A-Za-z0-9_./-]{1,1010}",
+        r"/(?!(?i:aws|ssm))[A-Za-z0-9_.-]{1,100}(?:/[A-Za-z0-9_.-]{1,100}){0,5}",
         "the name of an SSM parameter of your own",
-        "such as /leptonami/ubuntu-22.04-gpu; names under /aws and /ssm belong to AWS",
+        "such as /leptonami/ubuntu-22.04-gpu: up to six parts of letters, digits, - _ and ., without a / at the end; "
+        "names that begin with aws or ssm belong to AWS",
     ),
+]
+Zone = Annotated[
+    str, Matching(r"[a-z]{2,4}(?:-[a-z]+)+-[0-9][a-z]", "an Availability Zone", "such as us-west-2a; no Local Zone")
 ]
 InstanceType = Annotated[
     str,
@@ -213,6 +219,14 @@ class Base(Strict):
         return self
 
 
+def each_once(value: tuple[str, ...]) -> tuple[str, ...]:
+    """Refuse what stands twice."""
+    for each in value:
+        if value.count(each) > 1:
+            raise Wrong(f"{each} stands twice", "list it once")
+    return value
+
+
 class Builder(Strict):
     """The EC2 instance that the image is made from."""
 
@@ -235,10 +249,7 @@ class Builder(Strict):
     @classmethod
     def once(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         """Refuse what stands twice."""
-        for each in value:
-            if value.count(each) > 1:
-                raise Wrong(f"{each} stands twice", "list it once")
-        return value
+        return each_once(value)
 
 
 class RootVolume(Strict):
@@ -314,19 +325,96 @@ class ImageSettings(Strict):
         return value
 
 
-class Publish(Strict):
-    """What happens to the image afterwards. Checked now, acted on by `leptonami publish`."""
+class FastSnapshotRestore(Strict):
+    """EBS Fast Snapshot Restore of the image's snapshots; it is billed for every hour in every zone."""
 
-    regions: Annotated[tuple[Region, ...], Field(strict=False)] = Field(default=(), description="Copies go there.")
+    zones: Annotated[tuple[Zone, ...], Field(strict=False)] = Field(
+        min_length=1, max_length=20, description="In the plan's region, or in one that copies go to."
+    )
+    replace: bool = Field(
+        default=False, description="End it for the plan's other images in these zones, once this one is published."
+    )
+
+    @field_validator("zones")
+    @classmethod
+    def once(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        """Refuse what stands twice."""
+        return each_once(value)
+
+
+class FastLaunch(Strict):
+    """How volumes made from the image get their blocks, which EBS loads lazily: one of three ways."""
+
+    volume_initialization_rate: int | None = Field(
+        default=None,
+        ge=100,
+        le=300,
+        description="MiB/s at which each new volume is filled; a launch template's setting.",
+    )
+    fast_snapshot_restore: FastSnapshotRestore | None = None
+    pre_read: Literal[True] | None = Field(
+        default=None, description="Read the files that a node needs first at its boot; a launch template's user data."
+    )
+
+    @model_validator(mode="after")
+    def one_way(self) -> FastLaunch:
+        """Take exactly one way: an initialization rate overrides Fast Snapshot Restore, which still costs."""
+        given = [name for name in type(self).model_fields if getattr(self, name) is not None]
+        if len(given) != 1:
+            found = f"has {' and '.join(given)}" if given else "is empty"
+            hint = f"give one of {', '.join(type(self).model_fields)}, or leave fast_launch out"
+            raise Wrong(f"fast_launch {found}", hint)
+        return self
+
+
+class Publish(Strict):
+    """What `leptonami publish` does with the image: copies, who may use it, where its id is written, how it ages."""
+
+    regions: Annotated[tuple[Region, ...], Field(strict=False)] = Field(
+        default=(), max_length=40, description="Copies go there."
+    )
+    kms_keys: dict[Region, KmsKey] = Field(
+        default={}, description="The key of each copy; without one, the default key for EBS of its region."
+    )
+    copy_within: Duration | None = Field(
+        default=None, ge=900, le=172_800, description="A time-based copy, which costs more: 15m to 48h in steps of 15m."
+    )
     accounts: Annotated[tuple[AccountId, ...], Field(strict=False)] = Field(
-        default=(), description="Accounts that may launch it. Never everybody."
+        default=(), max_length=500, description="Accounts that may launch it, and read its snapshots. Never everybody."
     )
     organizations: Annotated[tuple[Organization, ...], Field(strict=False)] = Field(
-        default=(), description="Organizations and OUs (ARNs) that may launch it."
+        default=(), max_length=100, description="Organizations and OUs (ARNs) that may launch it."
     )
-    ssm_parameter: OwnParameter | None = Field(default=None, description="A parameter to keep the image's id in.")
-    deprecate_after: Duration | None = Field(default=None, ge=60, le=10 * 365 * 86_400)
+    ssm_parameter: OwnParameter | None = Field(
+        default=None,
+        description="Where the image's id is kept: below it, /<family>/<os>/<kubernetes>/<architecture>/latest.",
+    )
+    deprecate_after: Duration | None = Field(
+        default=None, ge=60, le=10 * 365 * 86_400, description="Counted from when the image was made."
+    )
     protect: bool = Field(default=False, description="Protect the image against being deregistered.")
+    fast_launch: FastLaunch | None = Field(
+        default=None, description="Without it, volumes made from the image are filled as they are read."
+    )
+
+    @field_validator("regions", "accounts", "organizations")
+    @classmethod
+    def once(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        """Refuse what stands twice."""
+        return each_once(value)
+
+    @field_validator("copy_within")
+    @classmethod
+    def in_quarters(cls, value: int | None) -> int | None:
+        """Take what EC2 takes. https://docs.aws.amazon.com/ebs/latest/userguide/time-based-copies.html."""
+        if value is not None and value % 900:
+            raise Wrong(f"{duration(value)} is no multiple of 15 minutes", "15m, 30m, 1h, ... up to 48h")
+        return value
+
+    @property
+    def asks_for_nothing(self) -> bool:
+        """Whether there is nothing to do."""
+        return self == Publish()
 
 
 class Common(Strict):
@@ -387,7 +475,7 @@ class Plan(Common):
     release
         The catalog's entry for the base image.
     digest
-        SHA-256 of the content: the plan, its image list and its scripts; not their places.
+        SHA-256 of what is built: the plan, its image list and its scripts; not their places, and not `publish`.
     warnings
         What a reader should know before building.
     """
@@ -608,6 +696,7 @@ def load(path: Path | str, *, today: date | None = None) -> Plan:
         problems += reader.problems
     if model is not None:
         problems += [*check_image_name(model, document), *check_builder(model, reader.uses, document)]
+        problems += check_publish(model, document)
     refuse(problems, what="plan")
     assert model is not None  # noqa: S101 - without problems there is a model, and a release
     assert release is not None  # noqa: S101
@@ -689,6 +778,45 @@ def check_builder(model: PlanFile, uses: list[StepUse], document: Document) -> l
     return problems
 
 
+def partition(region: str) -> str:
+    """Give the partition of a region, by its name; nothing can be copied from one to another."""
+    for beginning, name in (("cn-", "aws-cn"), ("us-gov-", "aws-us-gov"), ("us-iso", "aws-iso"), ("eusc-", "aws-eusc")):
+        if region.startswith(beginning):
+            return name
+    return "aws"
+
+
+def check_publish(model: PlanFile, document: Document) -> list[Problem]:
+    """Check that copies, their keys and zones fit together."""
+    publish, problems = model.publish, []
+    for index, region in enumerate(publish.regions):
+        location: Location = ("publish", "regions", index)
+        if region == model.region:
+            problems.append(
+                document.problem(location, f"{region} is where the image is made", "list the other regions only")
+            )
+        elif partition(region) != partition(model.region):
+            message = f"{region} is in another partition than {model.region}, so no image can be copied there"
+            problems.append(document.problem(location, message))
+    for region, key in publish.kms_keys.items():
+        location = ("publish", "kms_keys", region)
+        if region not in publish.regions:
+            own = region == model.region
+            hint = (
+                "the key of the plan's own region is root_volume.kms_key" if own else "list it in publish.regions too"
+            )
+            problems.append(document.problem(location, f"no copy goes to {region}", hint))
+        elif key.startswith("arn:") and key.split(":")[3] != region:
+            problems.append(document.problem(location, f"the key is of {key.split(':')[3]}", f"name one of {region}"))
+    restore = publish.fast_launch.fast_snapshot_restore if publish.fast_launch else None
+    for index, zone in enumerate(restore.zones if restore else ()):
+        if zone[:-1] not in (model.region, *publish.regions):
+            location = ("publish", "fast_launch", "fast_snapshot_restore", "zones", index)
+            hint = f"a zone of {' or '.join((model.region, *publish.regions))}, or list {zone[:-1]} in publish.regions"
+            problems.append(document.problem(location, f"the image is not in {zone[:-1]}", hint))
+    return problems
+
+
 def remarks(model: PlanFile, steps: tuple[StepUse, ...], images: tuple[Image, ...]) -> tuple[str, ...]:
     """Say what is allowed and may still not be meant."""
     found = []
@@ -696,20 +824,35 @@ def remarks(model: PlanFile, steps: tuple[StepUse, ...], images: tuple[Image, ..
         found.append("image.name has neither {run} nor {time}: the second build of a day finds its name taken")
     if any(use.name == "prefetch" for use in steps) and not images:
         found.append(f"the image list has nothing for {model.architecture}")
-    if model.publish.accounts and (model.root_volume.kms_key or "alias/aws/ebs") == "alias/aws/ebs":
-        found.append(
-            "publish.accounts: an image that is encrypted with the account's default key cannot be shared; name a key "
-            "of your own in root_volume.kms_key, and let the accounts use it"
-        )
+    found += remarks_on_publishing(model)
     if model.base is not None and model.base.ami is None:
         found.append("base follows whatever is newest; base: {ami: ...} builds on the same image again")
     return tuple(found)
 
 
+def remarks_on_publishing(model: PlanFile) -> list[str]:
+    """Say what AWS will refuse unless the account's own settings allow it, and what will not be waited for."""
+    found, publish = [], model.publish
+    keys = {model.region: model.root_volume.kms_key} | {each: publish.kms_keys.get(each) for each in publish.regions}
+    default = [region for region, key in keys.items() if (key or "alias/aws/ebs").endswith("alias/aws/ebs")]
+    if (publish.accounts or publish.organizations) and default:
+        where = "root_volume.kms_key" if default == [model.region] else "root_volume.kms_key and publish.kms_keys"
+        found.append(
+            f"publish: an image that is encrypted with AWS's own default key cannot be shared ({', '.join(default)}); "
+            f"name a key of your own in {where}, and let the accounts use it"
+        )
+    if publish.copy_within is not None and publish.copy_within > model.image.wait:
+        found.append("publish.copy_within is longer than image.wait, which is how long copies are waited for")
+    return found
+
+
 def digest(model: PlanFile, reader: StepReader, images: tuple[Image, ...]) -> str:
-    """Give the SHA-256 of what the plan says, wherever its files stand."""
+    """Give the SHA-256 of what the plan builds, wherever its files stand.
+
+    Not of `publish`: who may use an image does not change what is in it.
+    """
     content = {
-        "plan": model.model_dump(mode="json", by_alias=True, exclude={"steps"}),
+        "plan": model.model_dump(mode="json", by_alias=True, exclude={"steps", "publish"}),
         "steps": reader.content,
         "images": [image.as_dict() for image in images],
     }

@@ -341,6 +341,54 @@ REFUSED: list[tuple[dict[str, Any], str, str, str]] = [
     ({"publish": {"public": True}}, "publish.public", "unknown key 'public'", ""),
     ({"publish": {"ssm_parameter": "/aws/x"}}, "publish.ssm_parameter", "not the name of an SSM parameter", "belong"),
     ({"publish": {"ssm_parameter": "/SSM"}}, "publish.ssm_parameter", "not the name of an SSM parameter", ""),
+    ({"publish": {"ssm_parameter": "/x/"}}, "publish.ssm_parameter", "not the name of an SSM parameter", "at the end"),
+    ({"publish": {"ssm_parameter": "/awsome"}}, "publish.ssm_parameter", "not the name of an SSM parameter", ""),
+    ({"publish": {"ssm_parameter": "/a/b/c/d/e/f/g"}}, "publish.ssm_parameter", "not the name of", "six parts"),
+    ({"publish": {"regions": ["us-west-2"]}}, "publish.regions[0]", "us-west-2 is where the image is made", "other"),
+    ({"publish": {"regions": ["cn-north-1"]}}, "publish.regions[0]", "another partition", ""),
+    ({"publish": {"regions": ["eu-west-1", "eu-west-1"]}}, "publish.regions", "eu-west-1 stands twice", "once"),
+    ({"publish": {"kms_keys": {"eu-west-1": "alias/x"}}}, "publish.kms_keys.eu-west-1", "no copy goes to", "regions"),
+    ({"publish": {"kms_keys": {"us-west-2": "alias/x"}}}, "publish.kms_keys.us-west-2", "no copy", "root_volume"),
+    ({"publish": {"kms_keys": {"eu-west-1": "x"}}}, "publish.kms_keys.eu-west-1", "not a KMS key", "alias/name"),
+    (
+        {
+            "publish": {
+                "regions": ["eu-west-1"],
+                "kms_keys": {"eu-west-1": "arn:aws:kms:us-west-2:123456789012:alias/x"},
+            }
+        },
+        "publish.kms_keys.eu-west-1",
+        "the key is of us-west-2",
+        "eu-west-1",
+    ),
+    ({"publish": {"copy_within": "20m"}}, "publish.copy_within", "20m is no multiple of 15 minutes", "15m, 30m"),
+    ({"publish": {"copy_within": "3d"}}, "publish.copy_within", "too large", ""),
+    ({"publish": {"fast_launch": {}}}, "publish.fast_launch", "fast_launch is empty", "give one of"),
+    (
+        {"publish": {"fast_launch": {"pre_read": True, "volume_initialization_rate": 200}}},
+        "publish.fast_launch",
+        "has volume_initialization_rate and pre_read",
+        "give one of",
+    ),
+    ({"publish": {"fast_launch": {"pre_read": False}}}, "publish.fast_launch.pre_read", "false is not allowed", ""),
+    (
+        {"publish": {"fast_launch": {"volume_initialization_rate": 301}}},
+        "publish.fast_launch.volume_initialization_rate",
+        "301 is too large",
+        "at most 300",
+    ),
+    (
+        {"publish": {"fast_launch": {"fast_snapshot_restore": {"zones": ["us-west-2-lax-1a"]}}}},
+        "publish.fast_launch.fast_snapshot_restore.zones[0]",
+        "not an Availability Zone",
+        "no Local Zone",
+    ),
+    (
+        {"publish": {"fast_launch": {"fast_snapshot_restore": {"zones": ["us-west-2a", "eu-west-1a"]}}}},
+        "publish.fast_launch.fast_snapshot_restore.zones[1]",
+        "the image is not in eu-west-1",
+        "publish.regions",
+    ),
     ({"steps": "settle"}, "steps", "a list of steps is wanted", "- settle"),
     ({"steps": [{}]}, "steps[0]", "not a step: a mapping", ""),
     ({"steps": [["settle"]]}, "steps[0]", "not a step: a list", ""),
@@ -472,6 +520,12 @@ def test_warnings_of_the_catalog_and_our_own(tmp_path: Path) -> None:
     assert "cannot be shared" in found
     key = {"kms_key": "alias/own"}
     assert load(tmp_path, **fresh, publish={"accounts": ["123456789012"]}, root_volume=key).warnings == ()
+    shared = {"accounts": ["123456789012"], "regions": ["eu-west-1", "eu-central-1"]}
+    shared["kms_keys"] = {"eu-west-1": "alias/own", "eu-central-1": "alias/aws/ebs"}
+    (found,) = load(tmp_path, **fresh, publish=shared, root_volume=key).warnings
+    assert "(eu-central-1)" in found and "publish.kms_keys" in found
+    (found,) = load(tmp_path, **fresh, publish={"copy_within": "5h"}).warnings
+    assert "copy_within is longer than image.wait" in found
     (found,) = load(tmp_path, **fresh, base={"name": "ubuntu-eks/*"}).warnings
     assert "base follows whatever is newest" in found
     (tmp_path / "images.yaml").write_text("schema: 1\nimages: [{ref: 'a:latest', architectures: [arm64]}]\n")
@@ -512,6 +566,10 @@ def test_the_digest_follows_the_content_and_not_the_place(tmp_path: Path) -> Non
     images.write_text(images.read_text().replace("pause:3.10", "pause:3.11"))
     seen.add(plan.load(path).digest)
     assert len(seen) == 8
+
+
+def test_the_digest_is_of_what_is_built_and_not_of_who_may_use_it(tmp_path: Path) -> None:
+    assert load(tmp_path, publish={"accounts": ["123456789012"], "protect": True}).digest == load(tmp_path).digest
 
 
 # --- durations and instance types -----------------------------------------------------------------
