@@ -97,7 +97,7 @@ def test_nothing_sticks_out(window: browser.Browser, page: Path, width: int) -> 
     window.size(width)
     assert window.evaluate("document.documentElement.scrollWidth") <= width
     inside = window.evaluate("document.querySelector('main .scroll').scrollWidth")
-    assert inside > window.evaluate("document.querySelector('main .scroll').clientWidth") or width > 1000
+    assert inside > window.evaluate("document.querySelector('main .scroll').clientWidth") or width > 400
     small = window.evaluate(
         "[...document.querySelectorAll('main p, main li, main td')].filter(e => e.innerText.trim() && "
         "parseFloat(getComputedStyle(e).fontSize) < 12).length"
