@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from types_boto3_ssm import SSMClient
     from types_boto3_sts import STSClient
 
-__all__ = ["AwsError", "AwsUnreachable", "Pace", "Provenance", "Target", "connect"]
+__all__ = ["TRANSIENT_CODES", "AwsError", "AwsUnreachable", "Pace", "Provenance", "Target", "connect"]
 
 Provenance = Literal["measured", "recorded", "simulated"]
 P = ParamSpec("P")
@@ -40,6 +40,17 @@ CREDENTIAL_CODES = {
     "InvalidClientTokenId",
     "SignatureDoesNotMatch",
     "UnrecognizedClientException",
+}
+# The call may be sent again: server errors and throttling.
+# https://docs.aws.amazon.com/AWSEC2/latest/APIReference/errors-overview.html
+TRANSIENT_CODES = {
+    "InternalError",
+    "InternalFailure",
+    "RequestLimitExceeded",
+    "ServiceUnavailable",
+    "Throttling",
+    "ThrottlingException",
+    "Unavailable",
 }
 DENIED_CODES = {"AccessDenied", "AccessDeniedException", "UnauthorizedOperation"}
 
@@ -148,7 +159,7 @@ class Target:
     @overload
     def client(self, service: Literal["ec2"], region: str | None = None, *, attempts: int = 8) -> EC2Client: ...
     @overload
-    def client(self, service: Literal["ssm"], region: str | None = None) -> SSMClient: ...
+    def client(self, service: Literal["ssm"], region: str | None = None, *, attempts: int = 8) -> SSMClient: ...
     @overload
     def client(self, service: Literal["iam"], region: str | None = None) -> IAMClient: ...
     @overload

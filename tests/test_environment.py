@@ -82,7 +82,7 @@ def test_no_name_of_the_map_is_left_over() -> None:
 # The name that is imported -> the package that brings it, where they differ.
 PACKAGE = {"bs4": "beautifulsoup4", "yaml": "pyyaml", "jupyter_client": "jupyter-client", "pydantic_core": "pydantic"}
 # What comes with a declared package and is its business to name.
-BROUGHT = {"IPython": "ipykernel", "botocore": "boto3", "werkzeug": "moto"}
+BROUGHT = {"IPython": "ipykernel", "botocore": "boto3", "cycler": "matplotlib", "werkzeug": "moto"}
 
 
 def test_what_is_imported_is_declared() -> None:

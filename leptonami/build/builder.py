@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from leptonami.build import requests
 from leptonami.errors import BuildError, CapacityError, InputError
-from leptonami.target import AwsError, AwsUnreachable, Target
+from leptonami.target import TRANSIENT_CODES, AwsError, AwsUnreachable, Target
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -42,16 +42,6 @@ CAPACITY_CODES = {
     "SpotMaxPriceTooLow",
     "Unsupported",
     "VcpuLimitExceeded",
-}
-# https://docs.aws.amazon.com/AWSEC2/latest/APIReference/errors-overview.html (server errors), and throttling
-TRANSIENT_CODES = {
-    "InternalError",
-    "InternalFailure",
-    "RequestLimitExceeded",
-    "ServiceUnavailable",
-    "Throttling",
-    "ThrottlingException",
-    "Unavailable",
 }
 PROPAGATION_S = 120.0
 RUNNING_S = 900.0

@@ -13,6 +13,7 @@ from __future__ import annotations
 import base64
 import codecs
 import gzip
+import secrets
 import shlex
 import time
 import zlib
@@ -22,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 
 from leptonami.build.cleanup import uninterrupted
 from leptonami.errors import BuildError, LeptonamiError, Timeout
-from leptonami.target import AwsError, Target
+from leptonami.target import TRANSIENT_CODES, AwsError, AwsUnreachable, Target
 
 if TYPE_CHECKING:
     from leptonami.progress import Progress
@@ -33,6 +34,7 @@ __all__ = ["Outcome", "Shell"]
 # https://docs.aws.amazon.com/systems-manager/latest/APIReference/API_GetCommandInvocation.html
 INLINE_BYTES = 16_000
 DELIVERY_S = 600
+SEND_S = 120
 GRACE_S = 120
 TAIL_EVERY_S = 5.0
 LOG_MARK, END_MARK = "LEPTONAMI-LOG ", "LEPTONAMI-END "
@@ -203,27 +205,47 @@ class Shell:
 
     def running(self, name: str) -> str | None:
         """Find the command that an earlier process of this run sent for a script and that has not ended."""
+        return self._sent(f"leptonami {self.run_id} {name} ", wanted=RUNNING)
+
+    def _sent(self, comment: str, *, wanted: set[str] | None = None) -> str | None:
+        """Find a command of this instance by how its comment begins, and by its status."""
         commands = self.target.call(self.target.client("ssm").list_commands, InstanceId=self.instance)["Commands"]
         for command in commands:
-            if command.get("Comment") == self._comment(name) and command.get("Status") in RUNNING:
+            if command.get("Comment", "").startswith(comment) and (wanted is None or command.get("Status") in wanted):
                 return str(command["CommandId"])
         return None
 
-    def _comment(self, name: str) -> str:
-        return f"leptonami {self.run_id} {name}"[:100]
-
     def _send(self, name: str, script: str, timeout: int) -> str:
-        with self.journal.action("ssm.SendCommand", name=name, instance=self.instance) as outcome:
-            answer = self.target.call(
-                self.target.client("ssm").send_command,
-                InstanceIds=[self.instance],
-                DocumentName="AWS-RunShellScript",
-                Parameters={"commands": [script], "executionTimeout": [str(timeout)]},
-                TimeoutSeconds=DELIVERY_S,
-                Comment=self._comment(name),
-            )
-            outcome["id"] = answer["Command"]["CommandId"]
-        return str(outcome["id"])
+        """Send a script once: the call has no client token, so one whose answer is lost is looked for, not repeated."""
+        comment = f"leptonami {self.run_id} {name[:40]} {secrets.token_hex(4)}"
+        ssm = self.target.client("ssm", attempts=1)
+        lost = False
+
+        def attempt() -> str | None:
+            nonlocal lost
+            if lost and (found := self._sent(comment)) is not None:
+                return found
+            try:
+                answer = self.target.call(
+                    ssm.send_command,
+                    InstanceIds=[self.instance],
+                    DocumentName="AWS-RunShellScript",
+                    Parameters={"commands": [script], "executionTimeout": [str(timeout)]},
+                    TimeoutSeconds=DELIVERY_S,
+                    Comment=comment,
+                )
+            except AwsUnreachable:
+                lost = True
+                return None
+            except AwsError as error:
+                if error.code in TRANSIENT_CODES:
+                    return None
+                raise
+            return answer["Command"]["CommandId"]
+
+        with self.journal.action("ssm.SendCommand", name=name, instance=self.instance, comment=comment) as outcome:
+            outcome["id"] = command = self.target.poll(attempt, what=f"SSM to take {name}", timeout=SEND_S)
+        return command
 
     def _invocation(self, command: str) -> Any:
         """Ask how the command is; None while it runs or is not known yet."""

@@ -72,6 +72,16 @@ class LabIAM(IamResponse):
         self._changed()
         return answer
 
+    def remove_role_from_instance_profile(self) -> ActionResult:
+        """Take a role out of a profile; moto stumbles over one that is not in it."""
+        name, role = self._get_param("InstanceProfileName"), self._get_param("RoleName")
+        profile: Any = self.backend.get_instance_profile(name)
+        if role not in [each.name for each in profile.roles]:
+            message = f"Role {role} in instance profile {name} cannot be found."
+            raise ApiError("NoSuchEntity", message, status=404)
+        answer: ActionResult = super().remove_role_from_instance_profile()
+        return answer
+
     def _changed(self) -> None:
         profile: Any = self.backend.get_instance_profile(self._get_param("InstanceProfileName"))
         profile.lab_known_at = self.world.clock() + self.world.times.profile
