@@ -98,7 +98,10 @@ class Application:
 
     def refuse(self, call: Call) -> None:
         """Refuse what must not reach moto: other keys, services the lab lacks, and what a fault strikes."""
-        if call.key != self.settings.key:
+        # Here and not above: moto must be imported after its settings are set.
+        from leptonami.lab.authorize import issued
+
+        if call.key != self.settings.key and not issued(call.key):
             code = {"ssm": "UnrecognizedClientException", "ec2": "AuthFailure"}.get(
                 call.service, "InvalidClientTokenId"
             )
@@ -217,10 +220,12 @@ def assemble(settings: Settings, world: World) -> tuple[Application, str]:
     import moto.ec2.urls
     import moto.iam.urls
     import moto.ssm.urls
+    import moto.sts.urls
     from moto.moto_api._internal import mock_random
     from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
+    from moto.sts.responses import TokenResponse
 
-    from leptonami.lab import iam, seeds
+    from leptonami.lab import authorize, iam, seeds
     from leptonami.lab.ec2 import LabEC2
     from leptonami.lab.iam import LabIAM
     from leptonami.lab.machines import Machines
@@ -238,9 +243,14 @@ def assemble(settings: Settings, world: World) -> tuple[Application, str]:
     machines = Machines(world, "" if works else why)
     LabEC2.world = LabSSM.world = LabIAM.world = world
     LabEC2.machines = LabSSM.machines = machines
-    moto.ec2.urls.url_paths = dict.fromkeys(moto.ec2.urls.url_paths, LabEC2.dispatch)
-    moto.ssm.urls.url_paths = dict.fromkeys(moto.ssm.urls.url_paths, LabSSM.dispatch)
-    moto.iam.urls.url_paths = dict.fromkeys(moto.iam.urls.url_paths, LabIAM.dispatch)
+    served: list[tuple[Any, type[Any]]] = [
+        (moto.ec2.urls, LabEC2),
+        (moto.ssm.urls, LabSSM),
+        (moto.iam.urls, LabIAM),
+        (moto.sts.urls, TokenResponse),
+    ]
+    for urls, responses in served:
+        urls.url_paths = dict.fromkeys(urls.url_paths, authorize.enforced(responses).dispatch)
     return application, machines.recorded
 
 
