@@ -22,6 +22,7 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "catalog": ("leptonami.commands.catalog", "catalog", "Show the AMI families and what they exist for."),
     "doctor": ("leptonami.commands.doctor", "doctor", "Say what this machine and these credentials can do."),
     "plan": ("leptonami.commands.plan", "plan", "Check a plan and show what it will do."),
+    "policy": ("leptonami.commands.policy", "policy", "Print the IAM policy that a plan needs."),
     "run": ("leptonami.commands.run", "run", "Run a notebook with typed parameters."),
 }
 PLUGINS = {"lab": "Start the embedded AWS on this machine (leptonami[lab])."}

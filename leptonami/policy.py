@@ -1,0 +1,565 @@
+"""The IAM policy that a plan needs, and nothing more.
+
+It is made from the calls that `build.planner.outline` announces, which are those that a build makes: a call without a
+rule here is an error, so a new one cannot be forgotten. What looks, what goes on with an interrupted run and what
+cleans up after a failure is granted together with the call that makes it necessary.
+
+Three things narrow the grants, each where AWS supports it
+(https://docs.aws.amazon.com/service-authorization/latest/reference/reference_policies_actions-resources-contextkeys.html):
+
+- the region, and for everything that leptonami makes the tag `leptonami:plan`: asked for in the request that creates
+  it (`aws:RequestTag`), and on what exists (`aws:ResourceTag`). So somebody else's machine can be neither stopped nor
+  scripted, another plan's neither;
+- names: the role and the profile of a run are named after it (tags would not do: IAM tells its regions of a new tag
+  over some seconds, and the next call comes at once);
+- what the plan says: instance types, encryption, the owner of the base image, the accounts to share with.
+
+Pure: nothing is called.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal, get_args
+
+from leptonami.build import planner, preflight, requests
+from leptonami.errors import InputError
+
+if TYPE_CHECKING:
+    from leptonami.build.planner import Action
+    from leptonami.plan import Plan
+
+__all__ = [
+    "ACCOUNT",
+    "MANAGED_CHARACTERS",
+    "Policy",
+    "Purpose",
+    "Statement",
+    "builder_document",
+    "characters",
+    "for_plan",
+    "partition_of",
+]
+
+Purpose = Literal["build", "publish", "sweep"]
+PURPOSES: tuple[Purpose, ...] = get_args(Purpose)
+
+# Stands for the account id where none was given.
+ACCOUNT = "ACCOUNT_ID"
+# Any run will do: the policy says what all runs of a plan have in common.
+EXAMPLE_RUN = "20261123-211500-a1b2c3"
+DOCUMENT = "AWS-RunShellScript"
+# Amazon's own images carry an alias beside their owner's id, and ec2:Owner may be either.
+# https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/iam-policies-for-amazon-ec2.html
+CANONICAL = "099720109477"
+
+# https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_iam-quotas.html: white space is not counted.
+MANAGED_CHARACTERS = 6_144
+ROLE_INLINE_CHARACTERS = 10_240
+
+# https://docs.aws.amazon.com/whitepapers/latest/aws-fault-isolation-boundaries/partitions.html, and botocore's
+# partitions.json, which a test compares this with.
+PARTITIONS = {
+    "cn-": "aws-cn",
+    "us-gov-": "aws-us-gov",
+    "us-iso-": "aws-iso",
+    "us-isob-": "aws-iso-b",
+    "us-isof-": "aws-iso-f",
+    "eu-isoe-": "aws-iso-e",
+    "eusc-": "aws-eusc",
+}
+
+Conditions = Mapping[str, Mapping[str, str | Sequence[str]]]
+
+
+def partition_of(region: str) -> str:
+    """Give the partition of a region: `aws`, but for China, the governments' and the sovereign regions."""
+    return next((name for prefix, name in PARTITIONS.items() if region.startswith(prefix)), "aws")
+
+
+@dataclass(frozen=True)
+class Statement:
+    """One statement, always an Allow.
+
+    Attributes
+    ----------
+    sid
+        Its name in the document: letters and digits.
+    purpose
+        What it is for.
+    why
+        Why it is there, in a few words.
+    actions
+        `service:Operation`, each in full.
+    resources
+        ARNs with wildcards, or `*` where the service knows no resources for the actions.
+    conditions
+        As in the document: operator, then key, then value or values.
+    """
+
+    sid: str
+    purpose: Purpose
+    why: str
+    actions: tuple[str, ...]
+    resources: tuple[str, ...]
+    conditions: Conditions = field(default_factory=dict)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Give it as it stands in a policy document."""
+        document: dict[str, Any] = {
+            "Sid": self.sid,
+            "Effect": "Allow",
+            "Action": self.actions[0] if len(self.actions) == 1 else list(self.actions),
+            "Resource": self.resources[0] if len(self.resources) == 1 else list(self.resources),
+        }
+        if self.conditions:
+            document["Condition"] = {
+                operator: {key: value if isinstance(value, str) else list(value) for key, value in pairs.items()}
+                for operator, pairs in self.conditions.items()
+            }
+        return document
+
+
+@dataclass(frozen=True)
+class Policy:
+    """What a plan needs: its statements, and what a reader should know about them."""
+
+    plan: str
+    statements: tuple[Statement, ...]
+    notes: tuple[str, ...]
+
+    def documents(self) -> tuple[dict[str, Any], ...]:
+        """Give policy documents, as few as the limit of a managed policy allows.
+
+        Raises
+        ------
+        InputError
+            If one statement alone is too long, as with hundreds of accounts.
+        """
+        documents: list[dict[str, Any]] = []
+        for statement in self.statements:
+            new = statement.as_dict()
+            if documents and characters(document([*documents[-1]["Statement"], new])) <= MANAGED_CHARACTERS:
+                documents[-1]["Statement"].append(new)
+                continue
+            documents.append(document([new]))
+            if (size := characters(documents[-1])) > MANAGED_CHARACTERS:
+                raise InputError(
+                    f"the statement {statement.sid} has {size} characters, a managed policy takes {MANAGED_CHARACTERS}",
+                    resource=self.plan,
+                    hint="split the plan, or share with an organization and not with single accounts",
+                )
+        return tuple(documents)
+
+    @property
+    def actions(self) -> frozenset[str]:
+        """Every action that is allowed."""
+        return frozenset(action for each in self.statements for action in each.actions)
+
+
+def document(statements: list[dict[str, Any]]) -> dict[str, Any]:
+    """Give a policy document."""
+    return {"Version": "2012-10-17", "Statement": statements}
+
+
+def characters(policy: Mapping[str, Any]) -> int:
+    """Count a document's characters as IAM does, which is without white space."""
+    return len(re.sub(r"\s", "", json.dumps(policy, ensure_ascii=False)))
+
+
+class Ground:
+    """Where the policy holds, and the grants collected so far."""
+
+    def __init__(self, plan: Plan, *, account: str, partition: str, builder_role: str | None) -> None:
+        self.plan, self.account, self.partition = plan, account, partition
+        self.actions = planner.outline(plan, preflight.imagine(plan, EXAMPLE_RUN), EXAMPLE_RUN).actions
+        self.builder_role = builder_role
+        self.notes: list[str] = []
+        self._grants: dict[str, Statement] = {}
+
+    def arn(self, kind: str, name: str = "*", *, region: str | None = None) -> str:
+        """Give the ARN of an EC2 resource; images and snapshots have no account in theirs."""
+        account = "" if kind in {"image", "snapshot"} else self.account
+        return f"arn:{self.partition}:ec2:{region or self.plan.region}:{account}:{kind}/{name}"
+
+    def iam(self, kind: str, name: str) -> str:
+        """Give the ARN of a role or an instance profile."""
+        return f"arn:{self.partition}:iam::{self.account}:{kind}/{name}"
+
+    def parameter(self, name: str, *, region: str | None = None) -> str:
+        """Give the ARN of an SSM parameter; AWS's public ones belong to no account."""
+        account = "" if name.startswith("/aws/") else self.account
+        return f"arn:{self.partition}:ssm:{region or self.plan.region}:{account}:parameter{name}"
+
+    @property
+    def temporary(self) -> str:
+        """The name of a run's role and profile, with `?` for what differs from run to run."""
+        name = preflight.imagine(self.plan, EXAMPLE_RUN).names.temporary
+        return name.replace(EXAMPLE_RUN, re.sub(r"[0-9a-z]", "?", EXAMPLE_RUN))
+
+    @property
+    def requested(self) -> Conditions:
+        """The request must put the plan's tag on what it makes."""
+        return {"StringEquals": {"aws:RequestTag/leptonami:plan": self.plan.name}}
+
+    @property
+    def tagged(self) -> Conditions:
+        """The resource must carry the plan's tag."""
+        return {"StringEquals": {"aws:ResourceTag/leptonami:plan": self.plan.name}}
+
+    @property
+    def here(self) -> Conditions:
+        """The call must go to the plan's region."""
+        return {"StringEquals": {"aws:RequestedRegion": self.plan.region}}
+
+    def grant(
+        self,
+        sid: str,
+        why: str,
+        actions: str | Iterable[str],
+        resources: str | Iterable[str],
+        conditions: Conditions | None = None,
+        *,
+        purpose: Purpose = "build",
+    ) -> None:
+        """Add a grant; those with one name become one statement, and must agree on resources and conditions."""
+        new = Statement(
+            sid,
+            purpose,
+            why,
+            (actions,) if isinstance(actions, str) else tuple(actions),
+            (resources,) if isinstance(resources, str) else tuple(resources),
+            conditions or {},
+        )
+        old = self._grants.get(sid)
+        if old is not None:
+            if (old.resources, old.conditions, old.purpose) != (new.resources, new.conditions, new.purpose):
+                raise ValueError(f"two different grants are called {sid}")
+            new = Statement(
+                sid, purpose, old.why, tuple(sorted({*old.actions, *new.actions})), old.resources, old.conditions
+            )
+        self._grants[sid] = new
+
+    def look(self, *actions: str) -> None:
+        """Allow actions that read, and that know no resources."""
+        self.grant("Look", "reads; AWS knows no narrower resource for these", actions, "*", self.here)
+
+    @property
+    def statements(self) -> tuple[Statement, ...]:
+        """What has been granted, in the order of the first grants."""
+        return tuple(self._grants.values())
+
+
+# What a build does ------------------------------------------------------------------------------------------------
+
+
+def survey(ground: Ground) -> None:
+    """Allow what is looked at before the first call that costs something."""
+    plan = ground.plan
+    ground.look("ec2:DescribeImages", "ec2:DescribeInstanceTypes", "ec2:DescribeSubnets")
+    if plan.base is None or plan.base.ssm is not None:
+        name = plan.base.ssm if plan.base is not None and plan.base.ssm else plan.release.ssm_parameter
+        ground.grant("BaseParameter", "where the base image is named", "ssm:GetParameter", ground.parameter(name))
+    if plan.steps and plan.builder.instance_profile is not None:
+        profile = ground.iam("instance-profile", plan.builder.instance_profile)
+        ground.grant("PlansProfile", "is the plan's profile there", "iam:GetInstanceProfile", profile)
+
+
+def create_security_group(ground: Ground) -> None:
+    """Allow a group with the plan's tag, and its removal."""
+    group = ground.arn("security-group")
+    ground.look("ec2:DescribeSecurityGroups")
+    ground.grant("NewGroup", "a group without inbound rules", "ec2:CreateSecurityGroup", group, ground.requested)
+    ground.grant("NewGroupsVpc", "the VPC that it is made in", "ec2:CreateSecurityGroup", ground.arn("vpc"))
+    ground.grant("OwnGroup", "the group goes again", "ec2:DeleteSecurityGroup", group, ground.tagged)
+
+
+def create_role(ground: Ground) -> None:
+    """Allow a role with a run's name and the plan's tag."""
+    ground.grant(
+        "NewRole",
+        "the builder's temporary role",
+        ["iam:CreateRole", "iam:TagRole"],
+        ground.iam("role", ground.temporary),
+        ground.requested,
+    )
+    ground.notes.append(
+        "who may make a role, fill it and pass it to an instance can give that instance any right: the names keep "
+        "this apart from other roles, but not from an account's secrets. With builder.instance_profile in the plan, "
+        "this policy writes nothing in IAM"
+    )
+
+
+def own_role(ground: Ground) -> None:
+    """Allow filling and removing a role with a run's name."""
+    names = ["iam:PutRolePolicy", "iam:DeleteRolePolicy", "iam:DeleteRole"]
+    ground.grant("OwnRole", "its one policy, and its removal", names, ground.iam("role", ground.temporary))
+
+
+def create_profile(ground: Ground) -> None:
+    """Allow an instance profile with a run's name and the plan's tag."""
+    ground.grant(
+        "NewProfile",
+        "the builder's temporary profile",
+        ["iam:CreateInstanceProfile", "iam:TagInstanceProfile"],
+        ground.iam("instance-profile", ground.temporary),
+        ground.requested,
+    )
+
+
+def own_profile(ground: Ground) -> None:
+    """Allow filling and removing a profile with a run's name."""
+    names = ["iam:AddRoleToInstanceProfile", "iam:RemoveRoleFromInstanceProfile", "iam:DeleteInstanceProfile"]
+    profile = ground.iam("instance-profile", ground.temporary)
+    ground.grant("OwnProfile", "the role into it, out of it, and its removal", names, profile)
+
+
+def pass_role(ground: Ground, role: str) -> None:
+    """Allow handing a role to EC2, which is asked for beside the call that does it."""
+    service = "ec2.amazonaws.com.cn" if ground.partition == "aws-cn" else "ec2.amazonaws.com"
+    condition = {"StringEquals": {"iam:PassedToService": service}}
+    ground.grant("PassRole", "the builder's role, to EC2 only", "iam:PassRole", ground.iam("role", role), condition)
+
+
+def run_instances(ground: Ground) -> None:
+    """Allow launching the builder that the plan describes."""
+    plan, call = ground.plan, "ec2:RunInstances"
+    request = next(action.request for action in ground.actions if action.call == "ec2.RunInstances")
+    ground.look("ec2:DescribeInstances")
+    if plan.base is not None and plan.base.ami is not None:
+        ground.grant("LaunchFrom", "the plan's base image", call, ground.arn("image", plan.base.ami))
+    else:
+        owners = [plan.release.owner] if plan.release.owner == CANONICAL else ["amazon", plan.release.owner]
+        condition = {"StringEquals": {"ec2:Owner": owners}}
+        ground.grant("LaunchFrom", "images of the family's publisher", call, ground.arn("image"), condition)
+    subnets = [ground.arn("subnet", each) for each in plan.builder.subnets] or [ground.arn("subnet")]
+    ground.grant("LaunchInto", "the builder's subnet", call, subnets)
+    if plan.builder.security_groups:
+        groups = [ground.arn("security-group", each) for each in plan.builder.security_groups]
+        ground.grant("LaunchWithGroup", "the plan's groups", call, groups)
+    else:
+        group = ground.arn("security-group")
+        ground.grant("LaunchWithGroup", "the temporary group", call, group, ground.tagged)
+    tag = ground.requested["StringEquals"]
+    ground.grant(
+        "LaunchBuilder",
+        "the plan's types, IMDSv2 only, tagged",
+        call,
+        ground.arn("instance"),
+        {
+            "StringEquals": {
+                **tag,
+                "ec2:InstanceType": plan.builder.instance_types,
+                "ec2:MetadataHttpTokens": request["MetadataOptions"]["HttpTokens"],
+            }
+        },
+    )
+    ground.grant(
+        "LaunchVolume",
+        "encrypted, tagged",
+        call,
+        ground.arn("volume"),
+        {"StringEquals": {**tag, "ec2:VolumeType": plan.root_volume.type}, "Bool": {"ec2:Encrypted": "true"}},
+    )
+    interface = ground.arn("network-interface")
+    ground.grant("LaunchInterface", "tagged", call, interface, ground.requested)
+    if "IamInstanceProfile" in request:
+        if plan.builder.instance_profile is None:
+            pass_role(ground, ground.temporary)
+        else:
+            role = ground.builder_role or plan.builder.instance_profile
+            pass_role(ground, role)
+            if ground.builder_role is None:
+                ground.notes.append(
+                    f"the role in the instance profile {plan.builder.instance_profile} is taken to have the profile's "
+                    "name; if it has another one, name it with --builder-role"
+                )
+    if plan.builder.spot:
+        ground.notes.append(
+            "the first spot instance of an account needs the service-linked role AWSServiceRoleForEC2Spot, which is "
+            "made once (aws iam create-service-linked-role --aws-service-name spot.amazonaws.com) and is not in here"
+        )
+
+
+def send_command(ground: Ground) -> None:
+    """Allow one document on the plan's builders, its answer and its cancellation."""
+    ground.look("ssm:DescribeInstanceInformation", "ssm:GetCommandInvocation", "ssm:ListCommands")
+    name = f"arn:{ground.partition}:ssm:{ground.plan.region}::document/{DOCUMENT}"
+    ground.grant("ScriptDocument", "the one document that is used", "ssm:SendCommand", name)
+    instance = ground.arn("instance")
+    ground.grant("ScriptOnBuilder", "only on the plan's builders", "ssm:SendCommand", instance, ground.tagged)
+    why = "after a failure or Ctrl-C; AWS knows no narrower resource"
+    ground.grant("CancelScript", why, "ssm:CancelCommand", "*", ground.here)
+
+
+def own_builder(ground: Ground) -> None:
+    """Allow stopping, starting (a run that goes on) and terminating the plan's builders.
+
+    Stopping also where the plan asks for spot, which cannot be stopped: without spot capacity it is on demand.
+    """
+    names = ["ec2:StopInstances", "ec2:StartInstances", "ec2:TerminateInstances"]
+    ground.grant("OwnBuilder", "stop it, start it again, terminate it", names, ground.arn("instance"), ground.tagged)
+
+
+def create_image(ground: Ground) -> None:
+    """Allow an image with the plan's tag of a builder of the plan, and its removal when it is not to be."""
+    call, made = "ec2:CreateImage", [ground.arn("image"), ground.arn("snapshot")]
+    ground.look("ec2:DescribeSnapshots")
+    ground.grant("ImageOfBuilder", "only of the plan's builders", call, ground.arn("instance"), ground.tagged)
+    ground.grant("NewImage", "image and snapshots, tagged", call, made, ground.requested)
+    discard = ["ec2:DeregisterImage", "ec2:DeleteSnapshot"]
+    ground.grant("DiscardImage", "an image that is not to be", discard, made, ground.tagged)
+
+
+def own_image(ground: Ground) -> None:
+    """Allow making IMDSv2 the default of the plan's images."""
+    call = "ec2:ModifyImageAttribute"
+    ground.grant("OwnImage", "IMDSv2 by default", call, ground.arn("image"), ground.tagged)
+
+
+Rule = Callable[[Ground], None]
+RULES: dict[str, Rule] = {
+    "ec2.CreateImage": create_image,
+    "ec2.CreateSecurityGroup": create_security_group,
+    "ec2.DeleteSecurityGroup": create_security_group,
+    "ec2.ModifyImageAttribute": own_image,
+    "ec2.RunInstances": run_instances,
+    "ec2.StopInstances": own_builder,
+    "ec2.TerminateInstances": own_builder,
+    "iam.AddRoleToInstanceProfile": own_profile,
+    "iam.CreateInstanceProfile": create_profile,
+    "iam.CreateRole": create_role,
+    "iam.DeleteInstanceProfile": own_profile,
+    "iam.DeleteRole": own_role,
+    "iam.DeleteRolePolicy": own_role,
+    "iam.PutRolePolicy": own_role,
+    "iam.RemoveRoleFromInstanceProfile": own_profile,
+    "ssm.SendCommand": send_command,
+}
+
+
+def tag_at_creation(ground: Ground) -> None:
+    """Allow tags on what is being created, by the calls and for the kinds that the requests name, and no other tags."""
+    creators, kinds = list[str](), list[str]()
+    for action in ground.actions:
+        for each in action.request.get("TagSpecifications", []):
+            creators.append(action.call.partition(".")[2])
+            kinds.append(each["ResourceType"])
+    tag = ground.requested["StringEquals"]
+    ground.grant(
+        "TagAtCreation",
+        "no tag can be put on what exists",
+        "ec2:CreateTags",
+        [ground.arn(kind) for kind in dict.fromkeys(kinds)],
+        {"StringEquals": {**tag, "ec2:CreateAction": list(dict.fromkeys(creators))}},
+    )
+
+
+def use_key(ground: Ground, key: str, *, region: str, purpose: Purpose, sid: str = "") -> None:
+    """Allow a customer's key through EC2.
+
+    EBS needs these five for encrypted volumes and snapshots; with the default key `aws/ebs`, that key's own policy
+    allows them to everybody in the account. https://docs.aws.amazon.com/ebs/latest/userguide/ebs-encryption-requirements.html
+    """
+    service = {"kms:ViaService": f"ec2.{region}.amazonaws.com"}
+    text, alias = key, None
+    if found := re.fullmatch(r"(?:(arn:[^:]+:kms:[^:]+:\d{12}):)?(alias/.+)", key):
+        # An alias is no resource of a policy. https://docs.aws.amazon.com/kms/latest/developerguide/alias-authorization.html
+        text, alias = f"{found[1] or f'arn:{ground.partition}:kms:{region}:{ground.account}'}:key/*", found[2]
+    elif not key.startswith("arn:"):
+        text = f"arn:{ground.partition}:kms:{region}:{ground.account}:key/{key}"
+    conditions: dict[str, Mapping[str, str]] = {"StringEquals": service}
+    if alias is not None:
+        conditions["ForAnyValue:StringEquals"] = {"kms:ResourceAliases": alias}
+    use = ["kms:Decrypt", "kms:DescribeKey", "kms:GenerateDataKeyWithoutPlaintext", "kms:ReEncryptFrom"]
+    use.append("kms:ReEncryptTo")
+    ground.grant(f"UseKey{sid}", "the volumes' key, through EC2", use, text, conditions, purpose=purpose)
+    grants = {**conditions, "Bool": {"kms:GrantIsForAWSResource": "true"}}
+    ground.grant(f"GrantKey{sid}", "lets EC2 use it", "kms:CreateGrant", text, grants, purpose=purpose)
+
+
+def build(ground: Ground) -> None:
+    """Allow what a build of the plan does."""
+    survey(ground)
+    for rule in rules(ground.actions):
+        rule(ground)
+    tag_at_creation(ground)
+    if ground.plan.root_volume.kms_key is not None:
+        use_key(ground, ground.plan.root_volume.kms_key, region=ground.plan.region, purpose="build")
+
+
+def rules(actions: Iterable[Action]) -> Iterable[Rule]:
+    """Give the rules for the calls of a build, each once, in the order of the calls.
+
+    Raises
+    ------
+    NotImplementedError
+        If a build makes a call that no rule is for: then this module has to learn it.
+    """
+    found: dict[Rule, None] = {}
+    for action in actions:
+        if action.call not in RULES:
+            raise NotImplementedError(f"leptonami.policy has no rule for {action.call}")
+        found[RULES[action.call]] = None
+    return found
+
+
+def for_plan(
+    plan: Plan,
+    *,
+    purposes: Iterable[Purpose] = PURPOSES,
+    account: str = ACCOUNT,
+    partition: str | None = None,
+    builder_role: str | None = None,
+) -> Policy:
+    """Give the policy that a plan needs.
+
+    Parameters
+    ----------
+    purposes
+        What it is to be good for; a plan that publishes nothing needs nothing for that.
+    account
+        The account id in the ARNs.
+    partition
+        Of the ARNs; by default the region's.
+    builder_role
+        The role in the plan's own instance profile, if it is not named like the profile.
+
+    Raises
+    ------
+    InputError
+        If the account id, the partition or the role's name are not such.
+    """
+    if account != ACCOUNT and re.fullmatch(r"[0-9]{12}", account) is None:
+        raise InputError(f"not an account id: {account!r}", resource="account", hint="twelve digits")
+    chosen = partition or partition_of(plan.region)
+    if re.fullmatch(r"aws(-[a-z]+)*", chosen) is None:
+        raise InputError(f"not a partition: {chosen!r}", resource="partition", hint="aws, aws-cn, aws-us-gov, ...")
+    if builder_role is not None and re.fullmatch(r"[A-Za-z0-9_+=,.@/-]{1,512}", builder_role) is None:
+        raise InputError(f"not a role's name: {builder_role!r}", resource="builder role", hint="its name, not its ARN")
+    ground = Ground(plan, account=account, partition=chosen, builder_role=builder_role)
+    wanted = set(purposes)
+    if "build" in wanted:
+        build(ground)
+    return Policy(plan.name, ground.statements, tuple(ground.notes))
+
+
+def builder_document(plan: Plan, *, partition: str | None = None) -> dict[str, Any]:
+    """Give the policy of the builder's own role: what a build puts into the temporary one, for a role of your own.
+
+    Raises
+    ------
+    InputError
+        If it is longer than a role's inline policies may be.
+    """
+    policy = requests.builder_policy(plan, partition=partition or partition_of(plan.region))
+    if (size := characters(policy)) > ROLE_INLINE_CHARACTERS:
+        raise InputError(
+            f"the builder's policy has {size} characters, a role takes {ROLE_INLINE_CHARACTERS}",
+            resource=plan.name,
+            hint="pre-fetch from fewer private repositories, or name an instance profile of your own",
+        )
+    return policy
