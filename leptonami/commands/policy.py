@@ -85,9 +85,8 @@ def policy(
             click.echo(path)
     else:
         if len(documents) > 1:
-            say(
-                f"note: {len(documents)} documents, since a managed policy takes {policies.MANAGED_CHARACTERS} characters"
-            )
+            limit = policies.MANAGED_CHARACTERS
+            say(f"note: {len(documents)} documents, since a managed policy takes {limit} characters")
         print_json(documents[0] if len(documents) == 1 else documents)
 
 
@@ -119,6 +118,15 @@ def print_reasons(chosen: Policy) -> None:
     from leptonami.console import print_table
 
     print_table(
-        ["for", "statement", "allows", "why"],
-        [(each.purpose, each.sid, "\n".join(each.actions), each.why) for each in chosen.statements],
+        ["statement", "for", "why", "allows"],
+        [(each.sid, each.purpose, each.why, short(each.actions)) for each in chosen.statements],
     )
+
+
+def short(actions: tuple[str, ...]) -> str:
+    """Write actions with their service once: `ec2: CreateImage, CreateTags`."""
+    services: dict[str, list[str]] = {}
+    for action in actions:
+        service, _, name = action.partition(":")
+        services.setdefault(service, []).append(name)
+    return "; ".join(f"{service}: {', '.join(names)}" for service, names in services.items())
