@@ -158,7 +158,7 @@ def start(
         ready = first_line(process.stdout, STARTUP_S)
         if ready is None:
             process.kill()
-            process.wait()
+            process.communicate()
             said.seek(0)
             last = said.read().decode(errors="replace").strip().splitlines()
             raise LeptonamiError(

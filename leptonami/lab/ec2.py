@@ -17,7 +17,7 @@ from moto.ec2.models.instance_types import INSTANCE_TYPE_OFFERINGS, INSTANCE_TYP
 from moto.ec2.models.instances import InstanceState, StateReason
 from moto.ec2.models.spot_requests import SpotInstanceRequest
 from moto.ec2.responses import EC2Response
-from moto.ec2.utils import random_spot_request_id
+from moto.ec2.utils import filter_dict_attribute_mapping, random_spot_request_id
 from moto.ssm.models import ssm_backends
 
 from leptonami.lab import disks, node
@@ -44,6 +44,8 @@ RUN_PARAMETERS = {
     *("MetadataOptions", "MinCount", "Monitoring", "NetworkInterfaces", "Placement", "SecurityGroupIds"),
     *("SecurityGroups", "SubnetId", "TagSpecifications", "UserData", "DisableApiStop", "PrivateIpAddress"),
 }
+# Filters of DescribeInstances that moto lacks, by the attribute that answers them.
+filter_dict_attribute_mapping.update({"client-token": "client_token", "instance-lifecycle": "lifecycle"})
 IMAGE_ID = re.compile(r"ami-(?:[0-9a-f]{8}|[0-9a-f]{17})")
 IMAGE_NAME = re.compile(r"[A-Za-z0-9()\[\] ./\-'@_]{3,128}")
 
@@ -404,6 +406,13 @@ class LabEC2(EC2Response):
             if (value := self._get_param(name)) is not None:
                 setattr(instance.metadata_options, attribute, value)
         return ActionResult({"InstanceId": instance.id, "InstanceMetadataOptions": instance.metadata_options})
+
+    def describe_instances(self) -> ActionResult:
+        """Describe instances; a filter that moto lacks is refused, also while there is nothing to filter."""
+        for name in self._filters_from_querystring():
+            if name not in filter_dict_attribute_mapping and not name.startswith("tag:") and name != "tag-key":
+                raise NotImplementedError(f"DescribeInstances with the filter {name}")
+        return super().describe_instances()
 
     def get_console_output(self) -> ActionResult:
         """Say that there is no console, where moto shows one recorded in 2006."""

@@ -30,6 +30,13 @@ def test_a_client_token_launches_once(account: Account) -> None:
     assert account.launch(ClientToken="twice") != first
 
 
+def test_an_instance_is_found_by_its_client_token(account: Account) -> None:
+    instance = account.launch(ClientToken="findable")
+    filters = [{"Name": "client-token", "Values": ["findable"]}]
+    (found,) = account.ec2.describe_instances(Filters=filters)["Reservations"]
+    assert [each["InstanceId"] for each in found["Instances"]] == [instance]
+
+
 def test_a_client_token_with_other_parameters_is_refused(account: Account) -> None:
     account.launch(ClientToken="mismatch")
     with pytest.raises(ClientError) as caught:

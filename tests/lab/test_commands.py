@@ -1,0 +1,141 @@
+"""`leptonami lab up` and `leptonami lab exec`, and other people's clients against them."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import urllib.request
+from pathlib import Path
+
+import pytest
+
+pytestmark = pytest.mark.lab
+LEPTONAMI = [sys.executable, "-m", "leptonami"]
+
+
+def run(*arguments: str, **more: str) -> subprocess.CompletedProcess[str]:
+    environment = {**os.environ, **more}
+    return subprocess.run(
+        [*LEPTONAMI, "lab", *arguments], capture_output=True, text=True, timeout=120, env=environment, check=False
+    )
+
+
+@pytest.mark.parametrize(
+    ("script", "wanted"), [("exit 0", 0), ("exit 7", 7), ("kill -TERM $$", 143), ("kill -9 $$", 137)]
+)
+def test_exec_ends_with_the_commands_code(script: str, wanted: int) -> None:
+    assert run("exec", "--speed", "0", "--", "sh", "-c", script).returncode == wanted
+
+
+def test_exec_gives_its_environment_and_hides_the_users() -> None:
+    done = run(
+        "exec", "--region", "eu-west-1", "--", "env", AWS_PROFILE="mine", AWS_SESSION_TOKEN="secret", OTHER="kept"
+    )
+    found = dict(line.split("=", 1) for line in done.stdout.splitlines() if "=" in line)
+    assert found["AWS_ENDPOINT_URL"].startswith("http://127.0.0.1:")
+    assert found["AWS_REGION"] == found["AWS_DEFAULT_REGION"] == "eu-west-1"
+    assert (found["LEPTONAMI_LAB"], found["AWS_EC2_METADATA_DISABLED"], found["OTHER"]) == ("1", "true", "kept")
+    assert "AWS_PROFILE" not in found and "AWS_SESSION_TOKEN" not in found
+
+
+def test_exec_says_what_cannot_be_run() -> None:
+    done = run("exec", "--", "/no/such/program")
+    assert done.returncode == 2 and "/no/such/program: cannot be run" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_exec_passes_signals_on(tmp_path: Path) -> None:
+    ready = tmp_path / "ready"
+    script = f"trap 'exit 9' TERM; touch {ready}; while :; do sleep 0.05; done"
+    process = subprocess.Popen([*LEPTONAMI, "lab", "exec", "--", "sh", "-c", script])
+    for _ in range(400):
+        if ready.exists():
+            break
+        with pytest.raises(subprocess.TimeoutExpired):
+            process.wait(0.05)
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(20) == 9
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_up_prints_what_to_paste_and_ends_on_a_signal(number: signal.Signals) -> None:
+    process = subprocess.Popen(
+        [*LEPTONAMI, "lab", "up", "--seed", "3"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    assert process.stdout is not None and process.stderr is not None
+    exports = {}
+    for line in process.stdout:
+        found = re.fullmatch(r"export ([A-Z0-9_]+)=(\S+)\n", line)
+        assert found, line
+        exports[found[1]] = found[2]
+        if found[1] == "LEPTONAMI_POLL":
+            break
+    with urllib.request.urlopen(f"{exports['AWS_ENDPOINT_URL']}/lab-api/state", timeout=10) as answer:
+        assert json.load(answer)["instances"] == 0
+    process.send_signal(number)
+    rest, story = process.communicate(timeout=20)
+    assert process.returncode == 0 and rest == ""
+    assert "Ctrl-C" in story and "Traceback" not in story
+
+
+def test_faults_come_from_a_file(tmp_path: Path) -> None:
+    faults = tmp_path / "faults.json"
+    faults.write_text('[{"kind": "throttle"}]')
+    script = (
+        "import os, urllib.request as u; print(u.urlopen(os.environ['AWS_ENDPOINT_URL'] + '/lab-api/faults').read())"
+    )
+    done = run("exec", "--faults", str(faults), "--", sys.executable, "-c", script)
+    assert '"kind": "throttle"' in done.stdout
+    for text in ("{", '[{"kind": "x"}]', "7"):
+        faults.write_text(text)
+        done = run("exec", "--faults", str(faults), "--", "true")
+        assert done.returncode == 2 and "error: " in done.stderr and "Traceback" not in done.stderr
+
+
+def test_the_aws_cli_works(tmp_path: Path) -> None:
+    aws = shutil.which("aws")
+    if aws is None:
+        pytest.skip("no aws CLI: apt-get install awscli")
+    query = ["--owners", "099720109477", "--query", "length(Images)", "--output", "text"]
+    done = run("exec", "--", aws, "ec2", "describe-images", *query, HOME=str(tmp_path))
+    assert done.returncode == 0, done.stderr
+    assert int(done.stdout) > 20
+
+
+def test_packer_builds_an_image(tmp_path: Path) -> None:
+    packer = shutil.which("packer")
+    if packer is None:
+        pytest.skip("no packer: apt-get install packer")
+    template = {
+        "variables": {"endpoint": "{{env `AWS_ENDPOINT_URL`}}"},
+        "builders": [
+            {
+                "type": "amazon-ebs",
+                "region": "us-west-2",
+                "communicator": "none",
+                "custom_endpoint_ec2": "{{user `endpoint`}}",
+                "skip_region_validation": True,
+                "instance_type": "g4dn.xlarge",
+                "ami_name": "by-packer",
+                "source_ami_filter": {
+                    "filters": {"name": "ubuntu-eks/k8s_1.33/images/*jammy*amd64*", "root-device-type": "ebs"},
+                    "owners": ["099720109477"],
+                    "most_recent": True,
+                },
+                "tags": {"made-by": "packer"},
+            }
+        ],
+    }
+    file = tmp_path / "build.json"
+    file.write_text(json.dumps(template))
+    done = run(
+        "exec", "--speed", "0", "--", packer, "build", "-color=false", str(file),
+        HOME=str(tmp_path), CHECKPOINT_DISABLE="1", AWS_POLL_DELAY_SECONDS="1",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert re.search(r"us-west-2: ami-[0-9a-f]{17}", done.stdout)
