@@ -229,6 +229,7 @@ def assemble(settings: Settings, world: World) -> tuple[Application, str]:
     from leptonami.lab.ec2 import LabEC2
     from leptonami.lab.iam import LabIAM
     from leptonami.lab.machines import Machines
+    from leptonami.lab.publishing import PublishingEC2
     from leptonami.lab.ssm import LabSSM
 
     if settings.seed is not None:
@@ -244,7 +245,7 @@ def assemble(settings: Settings, world: World) -> tuple[Application, str]:
     LabEC2.world = LabSSM.world = LabIAM.world = world
     LabEC2.machines = LabSSM.machines = machines
     served: list[tuple[Any, type[Any]]] = [
-        (moto.ec2.urls, LabEC2),
+        (moto.ec2.urls, PublishingEC2),
         (moto.ssm.urls, LabSSM),
         (moto.iam.urls, LabIAM),
         (moto.sts.urls, TokenResponse),
