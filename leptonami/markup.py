@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import base64
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -47,11 +47,13 @@ ATTRIBUTES: dict[str, set[str]] = {
 CLASSES = re.compile(r"leptonami-[a-z]+|highlight|[a-z]{1,2}[a-z0-9]?")
 DATA_IMAGE = re.compile(r"data:image/(?:png|jpeg|gif|webp);base64,[A-Za-z0-9+/]+={0,2}")
 LINK = re.compile(r"https?://\S+|mailto:\S+|#\S+", re.IGNORECASE)
-NUMBER = re.compile(r"[-+−]?\d[\d.,\u202f_]*(?:e[-+]?\d+)?\s?(?:%|[a-zA-Zµ/]{1,5})?")
+NUMBER = re.compile(r"[-+−]?\d[\d,\u202f_]*(?:\.\d+)?(?:e[-+]?\d+)?\s?(?:%|[a-zA-Zµ/]{1,5})?|nan|NaN|[-–—]?")
 HEADINGS = ("h1", "h2", "h3", "h4", "h5", "h6")
 SIGNATURES = {b"\x89PNG\r\n\x1a\n": "png", b"\xff\xd8\xff": "jpeg", b"GIF8": "gif"}
 MAX_IMAGE = 5 * 1024 * 1024
 MAX_DEPTH = 100
+MAX_SPAN = 1000  # as browsers have it
+MAX_COLUMNS = 5000
 
 
 @dataclass
@@ -204,7 +206,7 @@ def settle_tables(soup: BeautifulSoup) -> int:
                 across = cell.find_parent("thead") is not None
                 span = str(cell.get("colspan" if across else "rowspan") or "1")
                 cell["scope"] = ("col" if across else "row") + ("group" if span != "1" else "")
-        align_headers(table)
+        align_numbers(table)
         caption = table.find("caption")
         box = soup.new_tag("div", attrs={"class": "scroll", "tabindex": "0", "role": "group"})
         box["aria-label"] = "Table: " + caption.get_text(strip=True) if caption else "Table"
@@ -214,25 +216,42 @@ def settle_tables(soup: BeautifulSoup) -> int:
 
 def shape_of(text: str) -> str:
     """Tell what a table's cell holds, so that ids stay in one piece and sentences do not become columns of words."""
-    if NUMBER.fullmatch(text):
-        return "number"
     if len(text) <= 40 and not re.search(r"\s", text):
-        return "word"
+        return "word" if text else ""
     return "sentence" if len(text) > 16 else ""
 
 
-def align_headers(table: Tag) -> None:
-    """Put the header of a column of numbers above its numbers; a table with joined cells is left alone."""
-    if table.find(["th", "td"], attrs={"colspan": True}) or table.find(["th", "td"], attrs={"rowspan": True}):
-        return
-    rows = [row.find_all(["th", "td"]) for row in table.find_all("tr")]
-    body = [row for row in rows if row and row[0].find_parent("thead") is None]
-    for row in rows:
-        for column, cell in enumerate(row):
-            if cell.get("scope") == "col":
-                below = [each[column] for each in body if column < len(each)]
-                if below and all(each.get("class") == "number" for each in below):
+def align_numbers(table: Tag) -> None:
+    """Align the columns that hold nothing but numbers, headers included; a version among words is no number."""
+    columns: dict[int, list[Tag]] = {}
+    headers: dict[int, list[Tag]] = {}
+    for column, cell in grid(table):
+        (headers if cell.find_parent("thead") else columns).setdefault(column, []).append(cell)
+    for column, cells in columns.items():
+        texts = [cell.get_text(strip=True) for cell in cells]
+        if all(NUMBER.fullmatch(text) for text in texts) and any(re.search(r"\d", text) for text in texts):
+            for cell in [*cells, *headers.get(column, [])]:
+                if cell.name == "td" or cell.get("scope") == "col":
                     cell["class"] = "number"
+
+
+def grid(table: Tag) -> Iterator[tuple[int, Tag]]:
+    """Give each cell of one column with the number of that column, joined cells above it counted."""
+    below: dict[int, int] = {}  # column -> how many further rows a cell from above reaches into
+    for row in table.find_all("tr"):
+        column = 0
+        reaching, below = below, {each: rows - 1 for each, rows in below.items() if rows > 1}
+        for cell in row.find_all(["th", "td"], recursive=False):
+            while column in reaching:
+                column += 1
+            if column > MAX_COLUMNS:
+                return  # no table that anybody reads
+            across, down = (min(int(str(cell.get(name) or 1)), MAX_SPAN) or 1 for name in ("colspan", "rowspan"))
+            if across == 1:
+                yield column, cell
+            if down > 1:
+                below |= dict.fromkeys(range(column, column + across), down - 1)
+            column += across
 
 
 def markdown(source: str, *, attachments: dict[str, dict[str, str]] | None = None) -> str:

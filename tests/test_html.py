@@ -396,6 +396,33 @@ class TestTables:
         assert scopes == {"col", "colgroup", "row", "rowgroup"}
         assert "<script>" in soup_of(result).main.get_text()
 
+    @pytest.mark.parametrize(
+        ("texts", "numbers"),
+        [
+            (["1", "2.5", "1,024"], True),
+            (["-3", "1e-3", ""], True),
+            (["12.3 s", "4 GiB", "–"], True),
+            (["", "-"], False),
+            (["1.34", "g4dn.xlarge"], False),
+            (["535.309.01", "1.34.5"], False),
+            (["sha256", "1"], False),
+        ],
+    )
+    def test_columns_of_numbers_are_aligned(self, texts: list[str], numbers: bool) -> None:
+        rows = "".join(f"<tr><td>a</td><td>{text}</td></tr>" for text in texts)
+        table = f"<table><thead><tr><th>x</th><th>y</th></tr></thead><tbody>{rows}</tbody></table>"
+        found = soup_of(markup.fragment(table).html)
+        cells = [found.find("th", string="y"), *(row.find_all("td")[1] for row in found.tbody.find_all("tr"))]
+        assert {cell.get("class") == ["number"] for cell in cells} == {numbers}
+
+    def test_joined_cells_are_counted(self) -> None:
+        table = (
+            "<table><tbody><tr><th rowspan=2>a</th><td>x</td><td>1</td></tr><tr><td>y</td><td>2</td></tr>"
+            "<tr><td colspan=2>all</td><td>3</td></tr></tbody></table>"
+        )
+        found = soup_of(markup.fragment(table).html)
+        assert [cell.get_text() for cell in found.find_all(class_="number")] == ["1", "2", "3"]
+
     def test_a_table_says_where_it_comes_from(self, tmp_path: Path) -> None:
         declared = data({"leptonami": {"role": "declaration", "provenance": "simulated"}}, text_plain="x")
         measured = data({"leptonami": {"provenance": "measured"}}, text_html=TABLE)
