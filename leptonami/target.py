@@ -105,6 +105,24 @@ class Pace:
             delay = min(delay * 1.5, self.longest)
 
 
+@dataclass(frozen=True)
+class Identity:
+    """Who we are. The account is twelve digits, a string for ever: it may start with a zero."""
+
+    account: str
+    arn: str
+
+    @property
+    def partition(self) -> str:
+        """The partition: `aws`, `aws-cn`, `aws-us-gov`."""
+        return self.arn.split(":")[1]
+
+    @property
+    def name(self) -> str:
+        """The user's or the session's name."""
+        return self.arn.rsplit("/", 1)[-1].rsplit(":", 1)[-1]
+
+
 class Plugin(Protocol):
     """What a target plug-in (the lab) gives: the environment to act in, until it is stopped."""
 
@@ -142,6 +160,7 @@ class Target:
     sleep: Callable[[float], None] = time.sleep
     plugin: Plugin | None = None
     _clients: dict[tuple[str, str, int], Any] = field(default_factory=dict, repr=False)
+    _identity: Identity | None = field(default=None, repr=False)
     _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
 
     def __enter__(self) -> Target:
@@ -223,6 +242,7 @@ class Target:
         timeout: float,
         hint: str | None = None,
         tick: Callable[[float], None] | None = None,
+        patient: bool = False,
     ) -> T:
         """Ask until there is an answer, ever more slowly, up to a deadline.
 
@@ -236,6 +256,8 @@ class Target:
             Seconds until the wait gives up.
         tick
             Called after each unsuccessful question with the seconds waited so far.
+        patient
+            Wait before the first question too: for what has just been asked for and cannot be there yet.
 
         Raises
         ------
@@ -243,6 +265,8 @@ class Target:
             If the deadline passes.
         """
         started = self.clock()
+        if patient:
+            self.sleep(min(self.pace.first, timeout))
         for delay in self.pace.delays():
             answer = check()
             if answer is not None:
@@ -255,9 +279,12 @@ class Target:
             self.sleep(min(delay, max(timeout - waited, 0.01)))
         raise AssertionError("unreachable: the delays never end")
 
-    def account(self) -> str:
-        """Ask who we are: the account id. Twelve digits, a string for ever (it may start with a zero)."""
-        return self.call(self.client("sts").get_caller_identity)["Account"]
+    def identity(self) -> Identity:
+        """Ask once who we are."""
+        if self._identity is None:
+            answer = self.call(self.client("sts").get_caller_identity)
+            self._identity = Identity(answer["Account"], answer["Arn"])
+        return self._identity
 
 
 def translate_client(error: Any) -> LeptonamiError:

@@ -72,7 +72,7 @@ def resolve(target: Target, plan: Plan) -> BaseImage:
             "parameter_modified": str(parameter.get("LastModifiedDate") or "") or None,
         }
         image = describe(target, parameter["Value"])
-    checked = check(image, plan, source=source, account=None if source != "ami" else target.account())
+    checked = check(image, plan, source=source, account=None if source != "ami" else target.identity().account)
     root = checked["RootDeviceName"]
     mappings = {each["DeviceName"]: each.get("Ebs", {}) for each in checked.get("BlockDeviceMappings", [])}
     return BaseImage(

@@ -338,7 +338,7 @@ def wait_state(work: Work, instance: str, wanted: str, *, dead: set[str], timeou
             )
         return None
 
-    work.target.poll(check, what=f"the builder {instance} to be {wanted}", timeout=timeout)
+    work.target.poll(check, what=f"the builder {instance} to be {wanted}", timeout=timeout, patient=True)
 
 
 def wait_running(work: Work, instance: str) -> None:
@@ -408,7 +408,7 @@ def terminate(target: Target, instances: list[str]) -> None:
         states = [state(target, instance) for instance in instances]
         return all(each is None or each["State"]["Name"] == "terminated" for each in states) or None
 
-    target.poll(check, what=f"{', '.join(instances)} to be terminated", timeout=RUNNING_S)
+    target.poll(check, what=f"{', '.join(instances)} to be terminated", timeout=RUNNING_S, patient=True)
 
 
 def find_tagged(target: Target, run_id: str) -> list[Any]:

@@ -274,6 +274,7 @@ class Shell:
             what=f"{name} on {self.instance}",
             timeout=timeout + DELIVERY_S + GRACE_S,
             tick=tick,
+            patient=True,
         )
 
     def _tail(self, live: LiveLog, remote: str) -> bool:
@@ -281,7 +282,7 @@ class Shell:
         script = TAIL.format(log=shlex.quote(remote), start=live.size + 1, mark=LOG_MARK)
         try:
             command = self._send("read-log", script, 60)
-            answer = self.target.poll(lambda: self._invocation(command), what="the log", timeout=60)
+            answer = self.target.poll(lambda: self._invocation(command), what="the log", timeout=60, patient=True)
         except LeptonamiError as error:
             self.journal.write("log-unread", error=str(error))
             return False

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import getpass
 import hashlib
 import json
@@ -369,6 +370,7 @@ class _Build:
         )
 
 
+@functools.cache
 def tools() -> dict[str, str | None]:
     """Name what a build was made with: versions, the git revision where there is one, and who ran it."""
     found: dict[str, str | None] = {"python": platform.python_version(), "user": getpass.getuser()}

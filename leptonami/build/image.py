@@ -130,6 +130,7 @@ def wait_available(work: Work, image: str) -> Ami:
         check,
         what=f"the image {image} to be available",
         timeout=work.plan.image.wait,
+        patient=True,
         hint="EC2 goes on: the image may still become available. Raise image.wait in the plan for large volumes",
     )
     root = next(

@@ -77,9 +77,8 @@ def survey(target: Target, plan: Plan, run_id: str, past: Past | None = None) ->
     CredentialsError
         If there are no credentials, or they may not look.
     """
-    caller = target.call(target.client("sts").get_caller_identity)
-    partition = caller["Arn"].split(":")[1]
-    names = Names(run=run_id, plan=plan.name, owner=caller["Arn"].rsplit("/", 1)[-1].rsplit(":", 1)[-1])
+    caller = target.identity()
+    names = Names(run=run_id, plan=plan.name, owner=caller.name)
     image_name = names.image(
         plan.image.name, family=plan.family, os=plan.os, kubernetes=plan.kubernetes, architecture=plan.architecture
     )
@@ -94,8 +93,8 @@ def survey(target: Target, plan: Plan, run_id: str, past: Past | None = None) ->
         )
     check_name(target, image_name, plan, run_id)
     return Site(
-        account=caller["Account"],
-        partition=partition,
+        account=caller.account,
+        partition=caller.partition,
         names=names,
         base=base,
         machines=find_machines(target, plan),

@@ -526,7 +526,7 @@ def render(use: StepUse, context: Context) -> str:
     lines = [
         "#!/bin/bash",
         f"# leptonami: {step.name}: {step.summary}",
-        "# shellcheck disable=SC2034 # no step uses every value",
+        "# shellcheck disable=SC2016,SC2034 # values are data, and no step uses all of them",
         *assignments(context, step.name),
         # Files of the plan's machine mean nothing on the builder; what is in them comes below.
         *(f"OPT_{name.upper()}={_quoted(value)}" for name, value in values(use).items() if name not in files),

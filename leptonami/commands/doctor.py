@@ -82,7 +82,7 @@ def credentials(aws: str, profile: str | None) -> Iterator[Diagnosis]:
     region = os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION")
     try:
         with connect(aws, region=region or "us-west-2", profile=profile) as target:
-            yield Diagnosis("AWS account", f"…{target.account()[-4:]}", True)
+            yield Diagnosis("AWS account", f"…{target.identity().account[-4:]}", True)
             yield Diagnosis(
                 "AWS region", target.region if region else f"{target.region} (assumed: AWS_REGION is not set)", None
             )

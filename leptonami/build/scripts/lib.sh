@@ -161,7 +161,7 @@ list_packages() {
 kubelet_version() {
   local version=""
   if have snap; then
-    version=$(snap list kubelet-eks 2>/dev/null | awk '$1 == "kubelet-eks" { print $2 }')
+    version=$(snap list kubelet-eks 2>/dev/null | awk '$1 == "kubelet-eks" { print $2 }') || version=""
     kubelet_from=snap
   fi
   if [ -z "$version" ] && have kubelet; then

@@ -9,10 +9,7 @@
 FOLDER=/etc/leptonami
 
 # What cannot be found out is an error, not an empty string: an empty kubelet version once went unnoticed for years.
-sure() {
-  [ -n "$2" ] || die "cannot find out $1"
-  printf '%s' "$2"
-}
+sure() { [ -n "$2" ] || die "cannot find out $1"; }
 or_null() { if [ -n "$1" ]; then json_string "$1"; else printf 'null'; fi; }
 
 snaps() {
@@ -62,10 +59,17 @@ toolkit=""
 if have nvidia-ctk; then toolkit=$(nvidia-ctk --version | awk '/version/ { print $NF; exit }'); fi
 hold=""
 if [ -e "$STATE/snap-hold" ]; then hold=$(cat "$STATE/snap-hold"); fi
+# shellcheck source=/dev/null
 pretty=$(. /etc/os-release && printf '%s' "${PRETTY_NAME:-$ID $VERSION_ID}")
 containerd_up
 containerd=$(containerd_version)
 runc=$(runc --version | awk 'NR == 1 { print $3 }')
+# Before the record is begun: in the middle of it, inside a substitution, `die` would not end the script.
+sure "the operating system" "$pretty"
+sure "the kernel" "$(uname -r)"
+sure "containerd's version" "$containerd"
+sure "runc's version" "$runc"
+sure "the kubelet's version" "$kubelet"
 
 {
   printf '{\n'
@@ -75,12 +79,12 @@ runc=$(runc --version | awk 'NR == 1 { print $3 }')
   printf '  "kubernetes": %s,\n' "$(json_string "$LEPTONAMI_KUBERNETES")"
   printf '  "architecture": %s,\n' "$(json_string "$LEPTONAMI_ARCHITECTURE")"
   printf '  "built_at": "%s",\n' "$(date -u +%Y-%m-%dT%H:%M:%SZ)"
-  printf '  "os_release": %s,\n' "$(json_string "$(sure "the operating system" "$pretty")")"
-  printf '  "kernel": %s,\n' "$(json_string "$(sure "the kernel" "$(uname -r)")")"
-  printf '  "containerd": %s,\n' "$(json_string "$(sure "containerd's version" "$containerd")")"
-  printf '  "runc": %s,\n' "$(json_string "$(sure "runc's version" "$runc")")"
+  printf '  "os_release": %s,\n' "$(json_string "$pretty")"
+  printf '  "kernel": %s,\n' "$(json_string "$(uname -r)")"
+  printf '  "containerd": %s,\n' "$(json_string "$containerd")"
+  printf '  "runc": %s,\n' "$(json_string "$runc")"
   printf '  "kubelet": {"version": %s, "from": %s},\n' \
-    "$(json_string "$(sure "the kubelet's version" "$kubelet")")" "$(json_string "$kubelet_from")"
+    "$(json_string "$kubelet")" "$(json_string "$kubelet_from")"
   printf '  "nvidia": {"driver": %s, "module_kernel": %s, "module_license": %s, "toolkit": %s},\n' \
     "$(or_null "$driver")" "$(or_null "$module_kernel")" "$(or_null "$module_license")" "$(or_null "$toolkit")"
   printf '  "snap_refresh_hold": %s,\n' "$(or_null "$hold")"
