@@ -65,8 +65,9 @@ class Application:
         if environ.get("HTTP_HOST", "").rpartition(":")[0] not in LOOPBACK:
             # A page in a browser could reach this port under a name of its own making.
             return plain(start_response, "403 Forbidden", {"error": "this lab answers on 127.0.0.1 only"})
-        if int(environ.get("CONTENT_LENGTH") or 0) > LONGEST_BODY:
-            return plain(start_response, "413 Content Too Large", {"error": "too long"})
+        length = environ.get("CONTENT_LENGTH") or "0"
+        if not (length.isascii() and length.isdigit()) or int(length) > LONGEST_BODY:
+            return plain(start_response, "413 Content Too Large", {"error": f"at most {LONGEST_BODY} bytes"})
         if environ.get("PATH_INFO", "").startswith("/lab-api/"):
             return self.answer_own(environ, start_response)
         call = identify(environ)
@@ -74,7 +75,7 @@ class Application:
             text = "this is a leptonami lab: a simulated AWS; requests must be signed with its key (leptonami lab up)"
             return plain(start_response, "403 Forbidden", {"error": text})
         begun = time.monotonic()
-        lost, status, headers, body = False, 400, list[tuple[str, str]](), b""
+        lost, delay, status, headers, body = False, None, 400, list[tuple[str, str]](), b""
         try:
             with self.world.lock:
                 self.world.advance()

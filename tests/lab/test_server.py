@@ -110,6 +110,80 @@ def test_browsers_and_unsigned_requests_reach_nothing(lab: Lab) -> None:
     assert ask(lab, "POST", "/", "x", **{"Content-Length": "999999999"})[0] == 413
 
 
+HEADERS = st.dictionaries(
+    st.sampled_from(["Authorization", "X-Amz-Target", "Content-Type", "Content-Length", "Host", "User-Agent"]),
+    st.one_of(
+        st.text(st.characters(min_codepoint=32, max_codepoint=126), max_size=40),
+        st.sampled_from(
+            [
+                "AWS4-HMAC-SHA256 Credential=KEY/20260101/us-west-2/ec2/aws4_request, SignedHeaders=host, Signature=0",
+                "AWS4-HMAC-SHA256 Credential=KEY/20260101/mars-1/ssm/aws4_request, SignedHeaders=host, Signature=0",
+                "AWS4-HMAC-SHA256 Credential=KEY/20260101/us-west-2/no-such-service/aws4_request",
+                "AWS4-HMAC-SHA256 Credential=KEY/us-west-2/ec2/aws4_request",
+                "AmazonSSM.SendCommand",
+                "AmazonSSM.NoSuchThing",
+                "application/x-www-form-urlencoded",
+                "application/x-amz-json-1.1",
+                "127.0.0.1:80",
+                "-1",
+                "7",
+            ]
+        ),
+    ),
+)
+BODIES = st.one_of(
+    st.binary(max_size=60),
+    st.sampled_from(
+        [
+            b"Action=RunInstances&Version=2016-11-15",
+            b"Action=RunInstances&ImageId=resolve:ssm:/x&Version=2016-11-15&MinCount=1&MaxCount=x",
+            b"Action=DescribeImages&ImageId.1=ami-%00&Version=2016-11-15",
+            b"Action=NoSuchThing&Version=2016-11-15",
+            b"Action=CreateImage&Action=RunInstances",
+            b'{"InstanceIds": 7}',
+            b"{}",
+            b"[",
+        ]
+    ),
+)
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    st.sampled_from(["GET", "POST", "PUT", "DELETE"]), st.sampled_from(["/", "/x", "/lab-api/faults"]), HEADERS, BODIES
+)
+def test_whatever_comes_gets_an_answer_of_our_own(
+    lab: Lab, method: str, path: str, headers: dict[str, str], body: bytes
+) -> None:
+    host, _, port = lab.url.removeprefix("http://").partition(":")
+    given_headers = {
+        name: value.replace("KEY", lab.environment["AWS_ACCESS_KEY_ID"]).strip() for name, value in headers.items()
+    }
+    # A promise of more than comes would only make both sides wait.
+    if given_headers.get("Content-Length", "0").isdigit():
+        given_headers.pop("Content-Length", None)
+    connection = http.client.HTTPConnection(host, int(port), timeout=5)
+    try:
+        connection.request(method, path, body=body, headers=given_headers)
+        answer = connection.getresponse()
+        text = answer.read()
+    finally:
+        connection.close()
+    assert answer.status < 500, text
+    assert b"<html" not in text.lower() and b"Traceback" not in text
+
+
+def test_many_clients_at_once_make_one_instance_of_one_token(lab: Lab, account: Account) -> None:
+    from concurrent.futures import ThreadPoolExecutor
+
+    with ThreadPoolExecutor(12) as pool:
+        same = set(pool.map(lambda _: account.launch(ClientToken="many"), range(12)))
+        different = set(pool.map(lambda _: account.launch(), range(12)))
+        list(pool.map(lambda _: account.ec2.describe_instances(), range(12)))
+    assert len(same) == 1 and len(different) == 12
+    account.ec2.terminate_instances(InstanceIds=[*same, *different])
+
+
 def test_two_labs_do_not_take_each_others_keys(lab: Lab) -> None:
     with start(speed=0) as other:
         assert other.environment["AWS_ACCESS_KEY_ID"] != lab.environment["AWS_ACCESS_KEY_ID"]
