@@ -43,13 +43,13 @@ unit: setup ## Unit, contract, build and page tests
 	$(PYTEST) -n 2 --dist loadfile tests
 
 notebooks: setup ## The notebooks against their kept outputs, strictly, on the lab
-	$(PYTEST) -p no:xdist -p no:cacheprovider --nbval --nbval-current-env --nbval-cell-timeout=120 \
+	$(PYTEST) -p no:xdist -p no:cacheprovider --nbval --nbval-current-env --nbval-cell-timeout=300 \
 	  --nbval-sanitize-with tests/nbval_sanitize.cfg notebooks
 
 test: lint types unit notebooks ## Every check
 
 notebook-outputs: setup ## Run the notebooks and keep their outputs, after a change that is meant
-	$(BIN)/jupyter nbconvert --to notebook --inplace --execute notebooks/*.ipynb
+	@for notebook in notebooks/*.ipynb; do $(BIN)/leptonami run "$$notebook" --keep-outputs || exit; done
 
 lock: ## Resolve the lock anew (needs uv on the PATH)
 	uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --quiet \
