@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from leptonami.errors import LeptonamiError
+from leptonami.lab.world import DEFAULT_SPEED
 
 __all__ = ["Lab", "start"]
 
@@ -106,7 +107,7 @@ class Lab:
 def start(
     *,
     region: str = "us-west-2",
-    speed: float = 100.0,
+    speed: float = DEFAULT_SPEED,
     seed: int | None = None,
     faults: Iterable[Mapping[str, Any]] = (),
     port: int = 0,

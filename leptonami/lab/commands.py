@@ -18,6 +18,7 @@ import click
 from leptonami.console import say
 from leptonami.errors import InputError, LeptonamiError
 from leptonami.lab import Lab, start
+from leptonami.lab.world import DEFAULT_SPEED
 
 __all__ = ["lab"]
 
@@ -37,7 +38,7 @@ def options(function: F) -> F:
         click.option(
             "--speed",
             type=click.FloatRange(min=0),
-            default=100.0,
+            default=DEFAULT_SPEED,
             show_default=True,
             help="Faster than AWS; 0: no delays.",
         ),

@@ -22,7 +22,7 @@ from urllib.parse import parse_qs
 from leptonami.errors import InputError
 from leptonami.lab.faults import Faults
 from leptonami.lab.wire import ApiError, Call, error, identify
-from leptonami.lab.world import ACCOUNT, Times, World, new_folder, remove_stale
+from leptonami.lab.world import ACCOUNT, DEFAULT_SPEED, Times, World, new_folder, remove_stale
 
 __all__ = ["Settings", "main"]
 
@@ -40,7 +40,7 @@ class Settings:
 
     region: str = "us-west-2"
     port: int = 0
-    speed: float = 100.0
+    speed: float = DEFAULT_SPEED
     seed: int | None = None
     faults: list[dict[str, Any]] = dataclasses.field(default_factory=list)
     log: str | None = None
@@ -316,7 +316,9 @@ def end_commands(world: World) -> None:
 
 def main(arguments: list[str]) -> NoReturn:
     """Read the settings (one JSON object) from the command line and serve."""
-    settings = Settings(**{**json.loads(arguments[0]), "speed": float(json.loads(arguments[0]).get("speed", 100))})
+    given = json.loads(arguments[0])
+    # JSON has no infinity: the speed comes as text.
+    settings = Settings(**{**given, "speed": float(given.get("speed", DEFAULT_SPEED))})
     serve(settings)
     # Without taking moto's half a million objects apart one by one.
     sys.stdout.flush()
