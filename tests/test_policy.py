@@ -1,0 +1,472 @@
+"""The policy of a plan: what it says, that AWS would understand it, and that it is what a build calls."""
+
+from __future__ import annotations
+
+import ast
+import itertools
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from click.testing import CliRunner, Result
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from leptonami import cli, datafiles, policy
+from leptonami import plan as plans
+from leptonami.build import planner, requests
+from leptonami.errors import InputError
+from leptonami.plan import Plan
+from leptonami.policy import Policy, Statement, characters, for_plan
+
+ROOT = Path(__file__).parent.parent
+SHIPPED = sorted((ROOT / "data" / "plans").glob("*.yaml"))
+PLAN: dict[str, Any] = {
+    "schema": 1,
+    "name": "test",
+    "family": "ubuntu-eks",
+    "os": "22.04",
+    "kubernetes": "1.33",
+    "architecture": "amd64",
+    "region": "us-west-2",
+    "builder": {"instance_types": ["m5.large", "m6i.large"]},
+    "root_volume": {"size_gib": 30},
+    "steps": ["settle", "versions", "hygiene"],
+    "image": {"name": "test-{run}"},
+    "tags": {"team": "tests"},
+}
+ACCOUNT = "123456789012"
+# What IAM asks for beside the call that is made.
+IMPLIED = {"iam:PassRole", "iam:TagRole", "iam:TagInstanceProfile", "ec2:CreateTags"}
+
+
+def plan_of(tmp_path: Path, **changes: Any) -> Plan:
+    path = tmp_path / "plan.yaml"
+    path.write_text(json.dumps({**PLAN, **changes}))
+    return plans.load(path)
+
+
+def statement(chosen: Policy, sid: str) -> dict[str, Any]:
+    (found,) = [each for each in chosen.statements if each.sid == sid]
+    return found.as_dict()
+
+
+VARIANTS: dict[str, dict[str, Any]] = {
+    "default": {},
+    "no steps": {"steps": []},
+    "named image": {"base": {"ami": "ami-0123456789abcdef0"}},
+    "own parameter": {"base": {"ssm": "/team/base"}},
+    "named": {"base": {"name": "ubuntu-eks/k8s_1.33/images/*"}},
+    "own profile": {"builder": {"instance_types": ["m5.large"], "instance_profile": "image-builder"}},
+    "own network": {
+        "builder": {
+            "instance_types": ["m5.large"],
+            "subnets": ["subnet-0123456789abcdef0"],
+            "security_groups": ["sg-0123456789abcdef0"],
+        }
+    },
+    "spot": {"builder": {"instance_types": ["m5.large"], "spot": True}},
+    "key": {"root_volume": {"size_gib": 30, "kms_key": "alias/images"}},
+    "china": {"region": "cn-north-1"},
+}
+
+
+@pytest.fixture(params=VARIANTS)
+def variant(request: pytest.FixtureRequest, tmp_path: Path) -> Plan:
+    return plan_of(tmp_path, **VARIANTS[request.param])
+
+
+# What AWS would say to it -------------------------------------------------------------------------------------------
+
+FACTS = yaml.safe_load(datafiles.path("iam-actions.yaml").read_text())["actions"]
+EVERYWHERE = {"aws:RequestedRegion", "aws:PrincipalAccount", "kms:ResourceAliases"}
+
+
+def kind_of(arn: str) -> str:
+    """Give the kind of resource of an ARN, as the Service Authorization Reference names it."""
+    return re.split(r"[:/]", arn.split(":", 5)[5])[0]
+
+
+def complaints(each: Statement) -> list[str]:
+    """Say what AWS would not understand of a statement: then it would silently allow nothing."""
+    found: list[str] = []
+    used: set[str] = set()
+    for action in each.actions:
+        service, _, name = action.partition(":")
+        facts = FACTS.get(service, {}).get(name)
+        if facts is None:
+            found.append(f"{action} is not in data/iam-actions.yaml")
+            continue
+        kinds = facts.get("resources", {})
+        if (each.resources == ("*",)) != (not kinds):
+            found.append(f"{action} on {each.resources}: AWS knows {sorted(kinds) or 'no resources'}")
+            continue
+        about = [resource for resource in each.resources if resource == "*" or kind_of(resource) in kinds]
+        if not about:
+            found.append(f"{action} is never about {each.resources}")
+        used |= set(about)
+        for resource in about:
+            keys = {*facts.get("keys", []), *EVERYWHERE, *(kinds[kind_of(resource)] if kinds else [])}
+            for pairs in each.conditions.values():
+                for key in pairs:
+                    base = key.partition("/")[0] if "Tag/" in key else key
+                    if base not in keys:
+                        found.append(f"AWS gives no {key} for {action} on {resource}")
+    found += [f"no action is about {resource}" for resource in each.resources if resource not in used]
+    return found
+
+
+def test_aws_understands_every_statement(variant: Plan) -> None:
+    assert [line for each in for_plan(variant, account=ACCOUNT).statements for line in complaints(each)] == []
+
+
+@pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
+def test_the_shipped_plans_fit(path: Path) -> None:
+    chosen = for_plan(plans.load(path), account=ACCOUNT)
+    assert [line for each in chosen.statements for line in complaints(each)] == []
+    for document in chosen.documents():
+        assert characters(document) <= policy.MANAGED_CHARACTERS
+
+
+def test_a_complaint_is_made() -> None:
+    """The check above must be able to fail."""
+    wrong = Statement(
+        "Wrong",
+        "build",
+        "",
+        ("ec2:DescribeImages", "ec2:StopInstances", "ec2:Fly"),
+        ("arn:aws:ec2:us-west-2:123456789012:volume/*",),
+        {"StringEquals": {"aws:RequestTag/a": "b"}},
+    )
+    text = "\n".join(complaints(wrong))
+    assert "ec2:DescribeImages on ('arn" in text
+    assert "ec2:StopInstances is never about" in text
+    assert "ec2:Fly is not" in text
+    tagged = Statement("W", "build", "", ("ec2:StopInstances",), ("arn:aws:ec2:r:1:instance/*",), wrong.conditions)
+    assert "no action is about arn:aws:ec2:us-west-2:123456789012:volume/*" in text
+    assert complaints(tagged) == ["AWS gives no aws:RequestTag/a for ec2:StopInstances on arn:aws:ec2:r:1:instance/*"]
+
+
+def test_statements_have_names_that_iam_takes(variant: Plan) -> None:
+    sids = [each.sid for each in for_plan(variant).statements]
+    assert len(set(sids)) == len(sids)
+    assert all(re.fullmatch(r"[A-Za-z0-9]+", sid) for sid in sids)
+
+
+def test_nothing_is_allowed_on_everything_without_a_reason(variant: Plan) -> None:
+    for each in for_plan(variant, account=ACCOUNT).statements:
+        text = json.dumps(each.as_dict())
+        assert '"Action": "*"' not in text
+        assert not any("*" in action for action in each.actions)
+        if each.resources == ("*",):
+            assert each.conditions == {"StringEquals": {"aws:RequestedRegion": variant.region}}, each.sid
+        else:
+            assert all(resource.startswith("arn:") for resource in each.resources)
+            # Whatever changes something is held by a tag, a name, the plan's own words or a key of the service.
+            unbound = [resource for resource in each.resources if resource.endswith("/*") and not each.conditions]
+            assert not unbound or each.sid in {"NewGroupsVpc", "LaunchInto"}, each.sid
+
+
+# That it is what a build does ---------------------------------------------------------------------------------------
+
+
+def operations(service: str) -> dict[str, str]:
+    """Give boto3's method names of a service's operations."""
+    import botocore.session
+    from botocore import xform_name
+
+    model = botocore.session.get_session().get_service_model(service)
+    return {xform_name(name): f"{service}:{name}" for name in model.operation_names}
+
+
+def methods_in(folder: str) -> set[str]:
+    """Find the AWS operations that a folder's source names, called or handed on."""
+    known = {name: action for service in ("ec2", "iam", "ssm", "sts") for name, action in operations(service).items()}
+    found = set()
+    for path in (ROOT / "leptonami" / folder).rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            # A method of an object that is called like a module of ours is no call of AWS.
+            if isinstance(node, ast.Attribute) and node.attr in known and not named_module(node.value):
+                found.add(known[node.attr])
+    return found
+
+
+def named_module(node: ast.expr) -> bool:
+    return isinstance(node, ast.Name) and node.id in {"requests", "builders", "image", "preflight"}
+
+
+def whole(tmp_path: Path) -> frozenset[str]:
+    """Give what plans need in all: the temporary profile and one of the plan's own exclude each other."""
+    return frozenset().union(
+        *(for_plan(plan_of(tmp_path, **VARIANTS[name]), purposes=["build"]).actions for name in VARIANTS)
+    )
+
+
+def test_every_call_in_the_source_of_a_build_is_allowed_and_no_other(tmp_path: Path) -> None:
+    called = methods_in("build") - {"sts:GetCallerIdentity"}
+    assert len(called) > 25
+    keys = {action for action in whole(tmp_path) if action.startswith("kms:")}
+    assert called == whole(tmp_path) - IMPLIED - keys
+
+
+def test_every_announced_call_is_allowed(variant: Plan) -> None:
+    ground = policy.Ground(variant, account=ACCOUNT, partition="aws", builder_role=None)
+    announced = {action.call.replace(".", ":") for action in ground.actions}
+    assert announced <= for_plan(variant).actions
+
+
+def test_a_call_without_a_rule_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = planner.outline
+
+    def outline(*given: Any) -> planner.Outline:
+        found = real(*given)
+        more = planner.Action("ec2.CreateVpc", "a new one", {}, True)
+        return planner.Outline(found.base, found.image_name, (*found.actions, more), found.scripts, found.estimate)
+
+    monkeypatch.setattr(planner, "outline", outline)
+    with pytest.raises(NotImplementedError, match=r"no rule for ec2\.CreateVpc"):
+        for_plan(plan_of(tmp_path))
+
+
+def test_the_document_is_the_one_that_is_sent() -> None:
+    source = (ROOT / "leptonami" / "build" / "command.py").read_text()
+    assert re.findall(r'DocumentName="([^"]+)"', source) == [policy.DOCUMENT]
+
+
+# What it says -------------------------------------------------------------------------------------------------------
+
+
+def test_a_plan_without_steps_needs_neither_ssm_nor_a_role(tmp_path: Path) -> None:
+    actions = for_plan(plan_of(tmp_path, steps=[]), purposes=["build"]).actions
+    assert {action for action in actions if not action.startswith("ec2:")} == {"ssm:GetParameter"}
+
+
+def test_a_plan_with_its_own_profile_writes_nothing_in_iam(tmp_path: Path) -> None:
+    plan = plan_of(tmp_path, **VARIANTS["own profile"])
+    chosen = for_plan(plan, account=ACCOUNT, builder_role="team/builders", purposes=["build"])
+    assert {action for action in chosen.actions if action.startswith("iam:")} == {
+        "iam:GetInstanceProfile",
+        "iam:PassRole",
+    }
+    assert statement(chosen, "PassRole")["Resource"] == f"arn:aws:iam::{ACCOUNT}:role/team/builders"
+    assert not chosen.notes
+    (note,) = for_plan(plan, account=ACCOUNT).notes
+    assert "--builder-role" in note
+
+
+def test_what_the_plan_names_is_named(tmp_path: Path) -> None:
+    chosen = for_plan(plan_of(tmp_path, **VARIANTS["own network"]), account=ACCOUNT)
+    here = f"arn:aws:ec2:us-west-2:{ACCOUNT}"
+    assert statement(chosen, "LaunchInto")["Resource"] == f"{here}:subnet/subnet-0123456789abcdef0"
+    assert statement(chosen, "LaunchWithGroup")["Resource"] == f"{here}:security-group/sg-0123456789abcdef0"
+    assert "ec2:CreateSecurityGroup" not in chosen.actions
+    launch = statement(chosen, "LaunchBuilder")["Condition"]["StringEquals"]
+    assert (launch["ec2:InstanceType"], launch["ec2:MetadataHttpTokens"]) == (["m5.large"], "required")
+    image = for_plan(plan_of(tmp_path, **VARIANTS["named image"]), account=ACCOUNT)
+    assert statement(image, "LaunchFrom")["Resource"] == "arn:aws:ec2:us-west-2::image/ami-0123456789abcdef0"
+    assert "ssm:GetParameter" not in image.actions
+    own = for_plan(plan_of(tmp_path, **VARIANTS["own parameter"]), account=ACCOUNT)
+    assert statement(own, "BaseParameter")["Resource"] == f"arn:aws:ssm:us-west-2:{ACCOUNT}:parameter/team/base"
+    public = for_plan(plan_of(tmp_path), account=ACCOUNT)
+    assert statement(public, "BaseParameter")["Resource"].startswith("arn:aws:ssm:us-west-2::parameter/aws/service/")
+
+
+def test_names_of_runs_fit_and_others_do_not(tmp_path: Path) -> None:
+    from leptonami.runs import new_id
+
+    resource = statement(for_plan(plan_of(tmp_path), account=ACCOUNT), "OwnRole")["Resource"]
+    pattern = re.compile(re.escape(resource).replace(r"\?", "."))
+    assert "*" not in resource
+    assert pattern.fullmatch(f"arn:aws:iam::{ACCOUNT}:role/leptonami-{new_id()}")
+    assert not pattern.fullmatch(f"arn:aws:iam::{ACCOUNT}:role/leptonami-admin")
+    assert not pattern.fullmatch(f"arn:aws:iam::{ACCOUNT}:role/admin")
+
+
+@pytest.mark.parametrize(
+    ("key", "resource", "alias"),
+    [
+        ("alias/images", f"arn:aws:kms:us-west-2:{ACCOUNT}:key/*", "alias/images"),
+        ("arn:aws:kms:us-west-2:111122223333:alias/shared", "arn:aws:kms:us-west-2:111122223333:key/*", "alias/shared"),
+        (
+            "12345678-1234-1234-1234-123456789012",
+            f"arn:aws:kms:us-west-2:{ACCOUNT}:key/12345678-1234-1234-1234-123456789012",
+            None,
+        ),
+        ("mrk-" + "a" * 32, f"arn:aws:kms:us-west-2:{ACCOUNT}:key/mrk-" + "a" * 32, None),
+        (
+            "arn:aws:kms:us-west-2:111122223333:key/12345678-1234-1234-1234-123456789012",
+            "arn:aws:kms:us-west-2:111122223333:key/12345678-1234-1234-1234-123456789012",
+            None,
+        ),
+    ],
+)
+def test_a_key_is_used_through_ec2_only_which_the_lab_cannot_check(
+    tmp_path: Path, key: str, resource: str, alias: str | None
+) -> None:
+    chosen = for_plan(plan_of(tmp_path, root_volume={"size_gib": 30, "kms_key": key}), account=ACCOUNT)
+    for sid in ("UseKey", "GrantKey"):
+        found = statement(chosen, sid)
+        assert found["Resource"] == resource
+        assert found["Condition"]["StringEquals"] == {"kms:ViaService": "ec2.us-west-2.amazonaws.com"}
+        assert found["Condition"].get("ForAnyValue:StringEquals", {}).get("kms:ResourceAliases") == alias
+    assert statement(chosen, "GrantKey")["Condition"]["Bool"] == {"kms:GrantIsForAWSResource": "true"}
+
+
+def test_partitions_are_botocores() -> None:
+    import botocore.session
+
+    session = botocore.session.get_session()
+    for partition in session.get_available_partitions():
+        for region in session.get_available_regions("ec2", partition):
+            assert policy.partition_of(region) == partition
+
+
+def test_china(tmp_path: Path) -> None:
+    chosen = for_plan(plan_of(tmp_path, region="cn-north-1"), account=ACCOUNT)
+    resources = [each for found in chosen.statements for each in found.resources if each != "*"]
+    assert all(each.startswith("arn:aws-cn:") for each in resources)
+    passed = statement(chosen, "PassRole")["Condition"]["StringEquals"]["iam:PassedToService"]
+    assert passed == "ec2.amazonaws.com.cn"
+    trust = json.loads(
+        requests.create_role(chosen_plan := plan_of(tmp_path), names(chosen_plan), partition="aws-cn")[
+            "AssumeRolePolicyDocument"
+        ]
+    )
+    assert trust["Statement"][0]["Principal"]["Service"] == passed
+
+
+def names(plan: Plan) -> Any:
+    from leptonami.build.names import Names
+
+    return Names(run=policy.EXAMPLE_RUN, plan=plan.name, owner="me")
+
+
+@pytest.mark.parametrize(
+    "given",
+    [{"account": "12345678901"}, {"account": "*"}, {"partition": "aws:x"}, {"builder_role": "arn:aws:iam::1:role/x"}],
+)
+def test_bad_parts_of_arns(tmp_path: Path, given: dict[str, str]) -> None:
+    with pytest.raises(InputError):
+        for_plan(plan_of(tmp_path), **given)  # type: ignore[arg-type]
+
+
+# Sizes --------------------------------------------------------------------------------------------------------------
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.integers(1, 5000), min_size=1, max_size=40))
+def test_documents_are_split_between_statements_and_lose_none(lengths: list[int]) -> None:
+    statements = tuple(
+        Statement(f"S{number}", "build", "", ("ec2:StopInstances",), ("arn:" + "x" * length,))
+        for number, length in enumerate(lengths)
+    )
+    documents = Policy("test", statements, ()).documents()
+    assert all(characters(each) <= policy.MANAGED_CHARACTERS for each in documents)
+    assert [each for document in documents for each in document["Statement"]] == [each.as_dict() for each in statements]
+    # As few as possible in this order: no document could have taken the next one's first statement.
+    for before, after in itertools.pairwise(documents):
+        more = {**before, "Statement": [*before["Statement"], after["Statement"][0]]}
+        assert characters(more) > policy.MANAGED_CHARACTERS
+
+
+def test_a_statement_that_is_too_long_is_refused() -> None:
+    long = Statement("S", "build", "", ("ec2:StopInstances",), tuple(f"arn:{number:040}" for number in range(200)))
+    with pytest.raises(InputError, match="S has"):
+        Policy("test", (long,), ()).documents()
+
+
+def test_white_space_does_not_count() -> None:
+    assert characters({"a": ["b", "c d"]}) == len('{"a":["b","cd"]}')
+
+
+# The builder's own role ---------------------------------------------------------------------------------------------
+
+
+def with_images(tmp_path: Path, *refs: str) -> Plan:
+    (tmp_path / "images.yaml").write_text(
+        json.dumps(
+            {"schema": 1, "images": [{"ref": ref, "size": {"compressed_mib": 1, "unpacked_mib": 1}} for ref in refs]}
+        )
+    )
+    steps = ["settle", {"prefetch": {"images": "images.yaml"}}, "versions", "hygiene"]
+    return plan_of(tmp_path, steps=steps)
+
+
+def test_the_builder_may_pull_the_plans_private_images_and_no_others(tmp_path: Path) -> None:
+    plan = with_images(
+        tmp_path,
+        f"{ACCOUNT}.dkr.ecr.us-west-2.amazonaws.com/team/app:1",
+        f"{ACCOUNT}.dkr.ecr.us-west-2.amazonaws.com/team/app:2",
+        "registry.k8s.io/pause:3.10",
+    )
+    document = policy.builder_document(plan)
+    found = {each["Sid"]: each for each in document["Statement"]}
+    assert found["PullImages"]["Resource"] == [f"arn:aws:ecr:us-west-2:{ACCOUNT}:repository/team/app"]
+    assert set(found["PullImages"]["Action"]) == {"ecr:BatchGetImage", "ecr:GetDownloadUrlForLayer"}
+    writes = {"ssm:SendCommand", "ec2:", "iam:", "s3:", "ssm:GetParameter", "*"}
+    actions = [action for each in document["Statement"] for action in each["Action"]]
+    assert not [action for action in actions if any(action.startswith(bad) for bad in writes)]
+
+
+def test_without_private_images_the_builder_has_the_agents_channel_only(tmp_path: Path) -> None:
+    (only,) = policy.builder_document(plan_of(tmp_path))["Statement"]
+    assert only["Sid"] == "SystemsManagerAgent"
+    assert all(action.split(":")[0] in {"ssm", "ssmmessages", "ec2messages"} for action in only["Action"])
+
+
+def test_a_builder_policy_that_no_role_takes_is_refused(tmp_path: Path) -> None:
+    refs = [f"{ACCOUNT}.dkr.ecr.us-west-2.amazonaws.com/team/{'x' * 60}{number}:1" for number in range(120)]
+    with pytest.raises(InputError, match="a role takes"):
+        policy.builder_document(with_images(tmp_path, *refs))
+
+
+# The command --------------------------------------------------------------------------------------------------------
+
+
+def run(*arguments: str) -> Result:
+    return CliRunner().invoke(cli.cli, ["policy", *arguments], standalone_mode=True)
+
+
+def test_the_command_prints_a_document(tmp_path: Path) -> None:
+    path = str(plan_of(tmp_path).path)
+    result = run(path, "--account-id", ACCOUNT)
+    assert result.exit_code == 0
+    assert json.loads(result.stdout)["Version"] == "2012-10-17"
+    assert policy.ACCOUNT not in result.stdout
+    assert policy.ACCOUNT in run(path).stdout
+    assert "--account-id" in run(path).stderr
+
+
+def test_the_command_as_json_and_in_words(tmp_path: Path) -> None:
+    path = str(plan_of(tmp_path).path)
+    found = json.loads(run(path, "--json").stdout)
+    (only,) = found["documents"]
+    assert only["characters"] == characters(only["document"])
+    assert {each["Sid"] for each in found["statements"]} == {each["Sid"] for each in only["document"]["Statement"]}
+    assert all(each["why"] for each in found["statements"])
+    told = run(path, "--explain").stdout
+    assert "TagAtCreation" in told
+    assert max(map(len, told.splitlines())) <= 80
+
+
+def test_the_command_writes_files(tmp_path: Path) -> None:
+    path = str(plan_of(tmp_path).path)
+    result = run(path, "--folder", str(tmp_path / "out"))
+    (written,) = (tmp_path / "out").iterdir()
+    assert result.stdout.strip() == str(written)
+    assert json.loads(written.read_text()) == json.loads(run(path).stdout)
+    builder = run(path, "--builder", "--folder", str(tmp_path / "out")).stdout.strip()
+    assert json.loads(Path(builder).read_text()) == policy.builder_document(plans.load(path))
+    (tmp_path / "file").write_text("")
+    refused = CliRunner().invoke(cli.cli, ["policy", path, "--folder", str(tmp_path / "file" / "x")])
+    assert isinstance(refused.exception, InputError)
+
+
+def test_a_wrong_plan_is_exit_code_2(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "bad.yaml").write_text("schema: 1\n")
+    with pytest.raises(SystemExit) as caught:
+        cli.main(["policy", str(tmp_path / "bad.yaml")])
+    assert caught.value.code == 2
