@@ -53,13 +53,17 @@ def test_exec_passes_signals_on(tmp_path: Path) -> None:
     ready = tmp_path / "ready"
     script = f"trap 'exit 9' TERM; touch {ready}; while :; do sleep 0.05; done"
     process = subprocess.Popen([*LEPTONAMI, "lab", "exec", "--", "sh", "-c", script])
-    for _ in range(400):
-        if ready.exists():
-            break
-        with pytest.raises(subprocess.TimeoutExpired):
-            process.wait(0.05)
-    process.send_signal(signal.SIGTERM)
-    assert process.wait(20) == 9
+    try:
+        for _ in range(400):
+            if ready.exists():
+                break
+            with pytest.raises(subprocess.TimeoutExpired):
+                process.wait(0.05)
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(20) == 9
+    finally:
+        process.kill()
+        process.wait()
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
@@ -67,18 +71,22 @@ def test_up_prints_what_to_paste_and_ends_on_a_signal(number: signal.Signals) ->
     process = subprocess.Popen(
         [*LEPTONAMI, "lab", "up", "--seed", "3"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
-    assert process.stdout is not None and process.stderr is not None
-    exports = {}
-    for line in process.stdout:
-        found = re.fullmatch(r"export ([A-Z0-9_]+)=(\S+)\n", line)
-        assert found, line
-        exports[found[1]] = found[2]
-        if found[1] == "LEPTONAMI_POLL":
-            break
-    with urllib.request.urlopen(f"{exports['AWS_ENDPOINT_URL']}/lab-api/state", timeout=10) as answer:
-        assert json.load(answer)["instances"] == 0
-    process.send_signal(number)
-    rest, story = process.communicate(timeout=20)
+    try:
+        assert process.stdout is not None
+        exports = {}
+        for line in process.stdout:
+            found = re.fullmatch(r"export ([A-Z0-9_]+)=(\S+)\n", line)
+            assert found, line
+            exports[found[1]] = found[2]
+            if found[1] == "LEPTONAMI_POLL":
+                break
+        with urllib.request.urlopen(f"{exports['AWS_ENDPOINT_URL']}/lab-api/state", timeout=10) as answer:
+            assert json.load(answer)["instances"] == 0
+        process.send_signal(number)
+        rest, story = process.communicate(timeout=20)
+    finally:
+        process.kill()
+        process.communicate()
     assert process.returncode == 0 and rest == ""
     assert "Ctrl-C" in story and "Traceback" not in story
 
