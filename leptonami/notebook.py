@@ -587,25 +587,7 @@ def provenance(value: Provenance, *, run: str | None = None) -> None:
 
 
 def progress() -> NotebookProgress:
-    """Give a live progress display whose kept output is the same in every run.
-
-    nbval takes the first state of a display for its last: it knows no updates. So the live display begins empty, is
-    emptied again in the end, and what came of the stages is a second output, shown once. In between everything moves.
-    """
+    """Give the live progress display of a notebook."""
     from leptonami.progress import NotebookProgress
 
-    class Live(NotebookProgress):
-        """The display in place, which leaves its last state behind as an output of its own."""
-
-        def close(self) -> None:
-            """Empty the display and leave its last state behind, once."""
-            if not self.rows:
-                return
-            last = self._render()
-            self.rows, self.tail = [], []
-            self._show(now=True)
-            from IPython.display import display
-
-            display(self.html(last))  # type: ignore[no-untyped-call]
-
-    return Live()
+    return NotebookProgress()

@@ -167,24 +167,26 @@ class TerminalProgress(Silent):
 
 
 class NotebookProgress(Silent):
-    """One display in a notebook, updated in place; what it shows in the end has no times in it, so it can be kept.
+    """One display in a notebook, updated in place, whose kept output is the same in every run.
 
-    The times are in the run's manifest, where they are data.
+    What it shows in the end has no times in it: those are in the run's manifest, where they are data. nbval takes the
+    first state of a display for its last, since it knows no updates. So the live display begins empty and is emptied
+    again in the end, and what came of the stages is a second output, shown once.
     """
 
     lines_shown = 8
 
     def __init__(self) -> None:
-        from IPython import display as shown
+        from importlib import import_module
 
-        # IPython is untyped here.
-        display: Any = shown.display
-        self.html: Any = shown.HTML
+        # IPython's display functions are untyped.
+        ipython: Any = import_module("IPython.display")
+        self.display, self.html = ipython.display, ipython.HTML
         self.rows: list[tuple[str, str]] = []
         self.tail: list[str] = []
         self.detail = ""
         self.shown_at = 0.0
-        self.handle: Any = display(self.html(self._render()), display_id=True)
+        self.handle: Any = self.display(self.html(self._render()), display_id=True)
 
     def _render(self) -> str:
         mark = {"done": "✓", "running": "…"}
@@ -228,8 +230,13 @@ class NotebookProgress(Silent):
         self._show(now=outcome != "done")
 
     def close(self) -> None:
-        """Show the last state."""
+        """Empty the display and leave its last state behind, once."""
+        if not self.rows:
+            return
+        last = self.html(self._render())
+        self.rows, self.tail = [], []
         self._show(now=True)
+        self.display(last)
 
 
 def printable(text: str) -> str:

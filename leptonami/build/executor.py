@@ -86,7 +86,7 @@ def build(
     run_id
         The run's id; a new one by default.
     resume
-        Go on with the run `run_id`.
+        Go on with the run `run_id` if it has begun.
     progress
         Where progress is shown; nowhere by default.
     keep_on_error
@@ -113,7 +113,8 @@ def build(
             f"the plan is for {plan.region}, the target is {target.region}",
             hint="open the target with the plan's region",
         )
-    run = Run.open(runs, run_id or "") if resume else Run.create(runs, run_id)
+    begun = resume and run_id is not None and (runs / run_id / "journal.jsonl").exists()
+    run = Run.open(runs, run_id or "") if begun else Run.create(runs, run_id)
     with run.lock():
         return _Build(target, plan, run, progress or Silent(), keep_on_error=keep_on_error).run_all()
 

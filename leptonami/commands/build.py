@@ -17,6 +17,9 @@ __all__ = ["build"]
 @aws_options
 @runs_option
 @click.option("--run", "run_id", help="The run's id; a new one by default.")
+@click.option(
+    "--resume", "resumed", metavar="RUN", help="Go on with a run that was killed; PLAN must not have changed."
+)
 @click.option("--dry-run", is_flag=True, help="Show what would be done; call nothing that writes.")
 @click.option("--keep-on-error", is_flag=True, help="Leave the builder (tagged, with its expiry) after a failure.")
 @click.option("--json", "as_json", is_flag=True, help="Write the manifest (or the dry run) as JSON.")
@@ -27,6 +30,7 @@ def build(
     profile: str | None,
     runs: Path,
     run_id: str | None,
+    resumed: str | None,
     dry_run: bool,
     keep_on_error: bool,
     as_json: bool,
@@ -41,10 +45,14 @@ def build(
     from leptonami.commands.plan_show import show
     from leptonami.console import print_json, say
     from leptonami.progress import choose
+    from leptonami.runs import Run
     from leptonami.target import connect
 
     # A CI job that is stopped gets SIGTERM: it cleans up as Ctrl-C does.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
+    if resumed is not None:
+        Run.open(runs, resumed)
+        run_id = resumed
     plan = plans.load(plan_file)
     for warning in plan.warnings:
         click.secho(f"warning: {warning}", fg="yellow", err=True)
@@ -53,7 +61,13 @@ def build(
             show(plan, target, as_json=as_json, brief=False)
             return
         result = executor.build(
-            target, plan, runs=runs, run_id=run_id, progress=choose(quiet=quiet), keep_on_error=keep_on_error
+            target,
+            plan,
+            runs=runs,
+            run_id=run_id,
+            progress=choose(quiet=quiet),
+            keep_on_error=keep_on_error,
+            resume=resumed is not None,
         )
     if result.provenance == "simulated":
         say("simulated: this image exists in the lab only")
