@@ -143,9 +143,10 @@ def start(
         "faults": [dict(each) for each in faults],
         "port": port,
         "log": str(Path(log).absolute()) if log else None,
-        "key": key,
     }
     environment = {name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "MOTO_"))}
+    # Not with the settings: everybody on the machine can read a command line.
+    environment["LEPTONAMI_LAB_KEY"] = key
     with tempfile.TemporaryFile() as said:
         process = subprocess.Popen(
             [sys.executable, "-m", "leptonami.lab", json.dumps(settings)],

@@ -139,7 +139,8 @@ class Application:
             raise ApiError(
                 "LabInternalError", f"leptonami lab: {call.name}: {type(problem).__name__}: {problem}"
             ) from problem
-        if caught["status"] == 404 and not body:
+        if caught["status"] >= 400 and (not body or body.lower().startswith(b"<!doctype")):
+            # Flask's own page: no such path.
             raise lacking(call)
         return caught["status"], caught["headers"], body
 
@@ -315,10 +316,12 @@ def end_commands(world: World) -> None:
 
 
 def main(arguments: list[str]) -> NoReturn:
-    """Read the settings (one JSON object) from the command line and serve."""
+    """Read the settings (one JSON object) from the command line, the key from LEPTONAMI_LAB_KEY, and serve."""
     given = json.loads(arguments[0])
     # JSON has no infinity: the speed comes as text.
-    settings = Settings(**{**given, "speed": float(given.get("speed", DEFAULT_SPEED))})
+    settings = Settings(
+        **{**given, "speed": float(given.get("speed", DEFAULT_SPEED)), "key": os.environ.pop("LEPTONAMI_LAB_KEY", "")}
+    )
     serve(settings)
     # Without taking moto's half a million objects apart one by one.
     sys.stdout.flush()

@@ -184,6 +184,11 @@ def test_many_clients_at_once_make_one_instance_of_one_token(lab: Lab, account: 
     account.ec2.terminate_instances(InstanceIds=[*same, *different])
 
 
+def test_the_key_is_not_for_everybody_to_read(lab: Lab) -> None:
+    line = Path(f"/proc/{lab.process.pid}/cmdline").read_bytes()
+    assert b"leptonami.lab" in line and lab.environment["AWS_ACCESS_KEY_ID"].encode() not in line
+
+
 def test_two_labs_do_not_take_each_others_keys(lab: Lab) -> None:
     with start(speed=0) as other:
         assert other.environment["AWS_ACCESS_KEY_ID"] != lab.environment["AWS_ACCESS_KEY_ID"]
