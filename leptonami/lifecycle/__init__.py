@@ -1,0 +1,1 @@
+"""What comes after a build: what runs left behind, which images there are, and when they go."""
