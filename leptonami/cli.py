@@ -23,7 +23,11 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "doctor": ("leptonami.commands.doctor", "doctor", "Say what this machine and these credentials can do."),
     "plan": ("leptonami.commands.plan", "plan", "Check a plan and show what it will do."),
     "policy": ("leptonami.commands.policy", "policy", "Print the IAM policy that a plan needs."),
+    "images": ("leptonami.commands.images", "images", "List a plan's images, their age and who uses them."),
+    "retire": ("leptonami.commands.retire", "retire", "Deprecate old images, and deregister them later."),
     "run": ("leptonami.commands.run", "run", "Run a notebook with typed parameters."),
+    "runs": ("leptonami.commands.runs", "runs", "List the runs of this machine and what they own."),
+    "sweep": ("leptonami.commands.sweep", "sweep", "Remove what dead and expired runs left behind."),
 }
 PLUGINS = {"lab": "Start the embedded AWS on this machine (leptonami[lab])."}
 
