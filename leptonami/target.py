@@ -212,7 +212,9 @@ class Target:
             return self._clients[key]
 
     def _count(self, model: Any, **_: Any) -> None:
-        self.calls[f"{model.service_model.service_name}.{model.name}"] += 1
+        # Several threads call at once when an image is copied to several regions.
+        with self._lock:
+            self.calls[f"{model.service_model.service_name}.{model.name}"] += 1
 
     def call(self, method: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Call AWS, with its errors translated.
