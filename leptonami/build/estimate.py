@@ -11,7 +11,7 @@ from leptonami.build import sizing
 if TYPE_CHECKING:
     from leptonami.plan import Plan
 
-__all__ = ["Estimate", "Phase", "estimate"]
+__all__ = ["Estimate", "Phase", "estimate", "used_gib"]
 
 # Seconds, each with its basis. `preload-container-images.md` is a published log of a 150 GiB image cache build in
 # awslabs/data-on-eks (facts/ami.md): two ML images pulled in 5:38 and 3:36, stop 0:49, snapshot 6:11.
@@ -61,12 +61,26 @@ class Estimate:
         return {**asdict(self), "seconds": self.seconds}
 
 
+def compressed_mib(plan: Plan) -> float:
+    """Add up what is pulled (MiB)."""
+    return sum(image.size_mib if image.size_mib is not None else sizing.UNKNOWN_MIB for image in plan.images)
+
+
+def used_gib(plan: Plan) -> float:
+    """Estimate how much of the root volume holds data, and so what its snapshot holds (GiB)."""
+    used = (sizing.GPU_BASE_MIB if plan.release.gpu else sizing.BASE_MIB) / 1024
+    used += compressed_mib(plan) * (1 + sizing.UNPACKED_RATIO) / 1024
+    if any(use.name == "nvidia-driver" for use in plan.steps):
+        used += sizing.DRIVER_MIB / 1024
+    return min(used, plan.root_volume.size_gib)
+
+
 def estimate(plan: Plan) -> Estimate:
     """Estimate a build from the plan alone."""
     import yaml
 
     prices = yaml.safe_load(datafiles.path("prices.yaml").read_text(encoding="utf-8"))
-    images = sum(image.size_mib if image.size_mib is not None else sizing.UNKNOWN_MIB for image in plan.images)
+    images = compressed_mib(plan)
     phases = [Phase("launch", *LAUNCH_S)] if plan.steps else [Phase("launch", 30, "assumed: instance running")]
     for use in plan.steps:
         if use.name == "prefetch":
@@ -74,12 +88,8 @@ def estimate(plan: Plan) -> Estimate:
         else:
             phases.append(Phase(use.name, *STEP_S.get(use.name, (60, "assumed"))))
     phases.append(Phase("stop", *STOP_S))
-    used_gib = (sizing.GPU_BASE_MIB if plan.release.gpu else sizing.BASE_MIB) / 1024
-    used_gib += images * (1 + sizing.UNPACKED_RATIO) / 1024
-    if any(use.name == "nvidia-driver" for use in plan.steps):
-        used_gib += sizing.DRIVER_MIB / 1024
-    used_gib = min(used_gib, plan.root_volume.size_gib)
-    phases.append(Phase("image", round(SNAPSHOT_FIXED_S + used_gib * SNAPSHOT_S_PER_GIB), SNAPSHOT_BASIS))
+    data_gib = used_gib(plan)
+    phases.append(Phase("image", round(SNAPSHOT_FIXED_S + data_gib * SNAPSHOT_S_PER_GIB), SNAPSHOT_BASIS))
     hours = sum(phase.seconds for phase in phases) / 3600
     first = plan.builder.instance_types[0]
     hourly = prices["instance_hour"].get(first)
@@ -87,7 +97,7 @@ def estimate(plan: Plan) -> Estimate:
     assumptions = [
         f"on-demand list prices of {' and '.join(prices['regions'])} as of {prices['as_of']} (data/prices.yaml)",
         f"the builder is {first}" + ("" if hourly is not None else ", whose price is not in data/prices.yaml"),
-        f"the snapshot holds {used_gib:.0f} GiB for a month",
+        f"the snapshot holds {data_gib:.0f} GiB for a month",
     ]
     unknown = sum(1 for image in plan.images if image.size_mib is None)
     if unknown:
@@ -99,6 +109,6 @@ def estimate(plan: Plan) -> Estimate:
     return Estimate(
         phases=tuple(phases),
         builder_usd=None if hourly is None else round(hourly * hours + volume, 2),
-        snapshot_usd_month=round(used_gib * prices["snapshot_gib_month"], 2),
+        snapshot_usd_month=round(data_gib * prices["snapshot_gib_month"], 2),
         assumptions=tuple(assumptions),
     )
