@@ -25,6 +25,7 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "policy": ("leptonami.commands.policy", "policy", "Print the IAM policy that a plan needs."),
     "images": ("leptonami.commands.images", "images", "List a plan's images, their age and who uses them."),
     "retire": ("leptonami.commands.retire", "retire", "Deprecate old images, and deregister them later."),
+    "publish": ("leptonami.commands.publish", "publish", "Copy, share and announce an image."),
     "run": ("leptonami.commands.run", "run", "Run a notebook with typed parameters."),
     "runs": ("leptonami.commands.runs", "runs", "List the runs of this machine and what they own."),
     "sweep": ("leptonami.commands.sweep", "sweep", "Remove what dead and expired runs left behind."),
@@ -67,9 +68,7 @@ class LazyGroup(click.Group):
             formatter.write_dl(sorted(rows.items()))
 
 
-@click.group(
-    cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100}
-)
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(package_name="leptonami")
 def cli() -> None:
     """Build, prove, measure and decide on the machine images of EKS GPU nodes.
