@@ -106,12 +106,16 @@ apt_unlocked() {
 
 # Keep apt's own background work away until the machine stops; masks in /run do not get into the image.
 apt_quiet() {
-  local unit
+  local unit there=""
   for unit in $APT_UNITS; do
-    unit_exists "$unit" || continue
-    systemctl mask --runtime --quiet "$unit"
-    systemctl stop --quiet "$unit"
+    if unit_exists "$unit"; then there="$there $unit"; fi
   done
+  if [ -n "$there" ]; then
+    # shellcheck disable=SC2086 # names of units
+    systemctl mask --runtime --quiet $there
+    # shellcheck disable=SC2086
+    systemctl stop --quiet $there
+  fi
   wait_until 900 "the package lock" apt_unlocked
 }
 
@@ -199,13 +203,22 @@ containerd_pins() {
   esac
 }
 
-image_digest() { ctr -n k8s.io images ls "name==$1" | awk -v r="$1" '$1 == r { print $3 }'; }
-image_platforms() {
-  ctr -n k8s.io images ls "name==$1" | awk -v r="$1" '$1 == r { for (i = 4; i <= NF; i++) if ($i ~ /^[a-z]+\/[a-z0-9]/) { print $i; exit } }'
+# About one image of what `ctr images ls` lists, on standard input.
+of_digest() { awk -v r="$1" '$1 == r { print $3; exit }'; }
+of_labels() { awk -v r="$1" '$1 == r { print $NF; exit }'; }
+of_platforms() {
+  awk -v r="$1" '$1 == r { for (i = 4; i <= NF; i++) if ($i ~ /^[a-z]+\/[a-z0-9]/) { print $i; exit } }'
 }
-# "complete true" for an image that is all there and unpacked.
-image_state() { ctr -n k8s.io images check "name==$1" | awk -v r="$1" '$1 == r { print $4, $NF }'; }
-image_labels() { ctr -n k8s.io images ls "name==$1" | awk -v r="$1" '$1 == r { print $NF }'; }
+# Of what `ctr images check` lists: "complete true" for an image that is all there and unpacked.
+of_state() { awk -v r="$1" '$1 == r { print $4, $NF; exit }'; }
+
+# for_us PLATFORMS: whether an image's platforms have the one of this machine.
+for_us() {
+  case ",$1," in
+    *",linux/$LEPTONAMI_ARCHITECTURE,"* | *",linux/$LEPTONAMI_ARCHITECTURE/"*) return 0 ;;
+    *) return 1 ;;
+  esac
+}
 
 a_python() {
   local name

@@ -22,10 +22,11 @@ trap forget EXIT
 
 # --- room ------------------------------------------------------------------------------------------------------------
 
+# present REF DIGEST: whether it was there, whole and right, when this script began.
 present() {
-  local ref=$1 digest=$2 found
-  found=$(image_digest "$ref")
-  [ -n "$found" ] && [ "$found" = "${digest:-$found}" ] && [ "$(image_state "$ref")" = "complete true" ]
+  local found
+  found=$(of_digest "$1" <<<"$BEFORE")
+  [ -n "$found" ] && [ "$found" = "${2:-$found}" ] && [ "$(of_state "$1" <<<"$BEFORE_CHECK")" = "complete true" ]
 }
 
 check_room() {
@@ -146,20 +147,19 @@ pull() {
   else
     retry "$OPT_ATTEMPTS" "$PULL_DELAY" pull_once "$ref" || die "cannot pull $ref"
   fi
-  found=$(image_digest "$ref")
+  local listed
+  listed=$(ctr -n k8s.io images ls "name==$ref")
+  found=$(of_digest "$ref" <<<"$listed")
   [ -n "$found" ] || die "$ref is not there after its pull"
   if [ -n "$wanted" ] && [ "$found" != "$wanted" ]; then
     ctr -n k8s.io images rm "$ref" >/dev/null || true
     die "$ref is $found, the list says $wanted: the tag was moved, or the list is out of date"
   fi
-  state=$(image_state "$ref")
+  state=$(ctr -n k8s.io images check "name==$ref" | of_state "$ref")
   [ "$state" = "complete true" ] ||
     die "$ref is pulled but not usable (content and unpacked: ${state:-unknown}); is it made for linux/$LEPTONAMI_ARCHITECTURE?"
-  platforms=$(image_platforms "$ref")
-  case ",$platforms," in
-    *",linux/$LEPTONAMI_ARCHITECTURE,"* | *",linux/$LEPTONAMI_ARCHITECTURE/"*) ;;
-    *) die "$ref is for ${platforms:-an unknown platform}, not for linux/$LEPTONAMI_ARCHITECTURE" ;;
-  esac
+  platforms=$(of_platforms "$ref" <<<"$listed")
+  for_us "$platforms" || die "$ref is for ${platforms:-an unknown platform}, not for linux/$LEPTONAMI_ARCHITECTURE"
 }
 
 pin() { ctr -n k8s.io images label "$1" io.cri-containerd.image=managed io.cri-containerd.pinned=pinned >/dev/null; }
@@ -173,6 +173,8 @@ if [ "${#IMAGE_REFS[@]}" -eq 0 ]; then
   exit 0
 fi
 containerd_up
+BEFORE=$(ctr -n k8s.io images ls)
+BEFORE_CHECK=$(ctr -n k8s.io images check)
 check_room
 count=${#IMAGE_REFS[@]}
 for index in "${!IMAGE_REFS[@]}"; do
@@ -208,7 +210,7 @@ else
   fi
 fi
 
-failed=0 comma=""
+failed=0 comma="" listed=$(ctr -n k8s.io images ls)
 {
   printf '['
   for index in "${!IMAGE_REFS[@]}"; do
@@ -220,7 +222,7 @@ failed=0 comma=""
         warn "CRI does not show $name as pinned"
       fi
       printf '%s\n  {"ref": %s, "digest": %s, "pin": %s}' "$comma" "$(json_string "$name")" \
-        "$(json_string "$(image_digest "$name")")" "$(json_string "$pinned")"
+        "$(json_string "$(of_digest "$name" <<<"$listed")")" "$(json_string "$pinned")"
       comma=,
     done
   done

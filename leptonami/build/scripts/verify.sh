@@ -16,6 +16,7 @@ claim() {
     ok=false
     observed="${observed:+$observed; }the check itself failed"
   }
+  expected=${expected:-$statement}
   RESULTS+="$(printf '%s' "$id$UNIT_SEPARATOR$statement$UNIT_SEPARATOR$ok$UNIT_SEPARATOR${expected:0:300}$UNIT_SEPARATOR${observed:0:300}$UNIT_SEPARATOR${evidence:0:300}" | tr '\n' ' ')"$'\n'
 }
 
@@ -106,10 +107,10 @@ newest_boot_kernel() {
 # driver_version PACKAGE VERSION
 check_driver_version() {
   local package
-  package=$(apt_installed "$1")
-  observed=$(modinfo -k "$(newest_boot_kernel)" -F version nvidia) || return
   expected=${2%%-*}
+  package=$(apt_installed "$1")
   evidence="$1 $package"
+  observed=$(modinfo -k "$(newest_boot_kernel)" -F version nvidia) || return
   case "$package" in "$2" | "$2"-*) if [ "$observed" = "$expected" ]; then ok=true; fi ;; *) observed="module $observed, $1 ${package:-not installed}" ;; esac
 }
 
@@ -230,12 +231,19 @@ look_at_images() {
   CRI_STATUS=0
   IMAGES_CRI=$(cri_images 2>/dev/null) || CRI_STATUS=$?
   containerd_restore
+  PIN_IGNORED=""
+  if ! containerd_pins; then PIN_IGNORED="pin ignored by containerd $(containerd_version)"; fi
+  # "REFERENCE DIGEST" as the version record has them
+  RECORDED=$("$PYTHON" -c '
+import json, sys
+for image in json.load(open(sys.argv[1]))["prefetched"] or []:
+    print("%s %s" % (image["ref"], image["digest"]))' "$RECORD" 2>/dev/null) || RECORDED=""
 }
 
 # image REF DIGEST PINS
 check_image() {
-  local ref=$1 digest=$2 pins=$3 found state platforms recorded pinned problems="" version
-  found=$(printf '%s\n' "$IMAGES_LS" | awk -v r="$ref" '$1 == r { print $3 }')
+  local ref=$1 digest=$2 pins=$3 found state platforms pinned=pinned problems=""
+  found=$(of_digest "$ref" <<<"$IMAGES_LS")
   expected="complete, unpacked, linux/$LEPTONAMI_ARCHITECTURE, pinned${digest:+, $digest}"
   evidence=$found
   if [ -z "$found" ]; then
@@ -243,35 +251,25 @@ check_image() {
     return
   fi
   [ "$found" = "${digest:-$found}" ] || problems+="digest $found, "
-  recorded=$(record_field prefetched | "$PYTHON" -c '
-import json, sys
-for image in json.load(sys.stdin) or []:
-    if image["ref"] == sys.argv[1]:
-        sys.stdout.write(image["digest"])' "$ref" 2>/dev/null) || recorded=""
-  [ "$found" = "$recorded" ] || problems+="the record says ${recorded:-nothing}, "
-  state=$(printf '%s\n' "$IMAGES_CHECK" | awk -v r="$ref" '$1 == r { print $4, $NF }')
+  grep -Fqx "$ref $found" <<<"$RECORDED" || problems+="the record does not say $found, "
+  state=$(of_state "$ref" <<<"$IMAGES_CHECK")
   [ "$state" = "complete true" ] || problems+="content and unpacked: ${state:-unknown}, "
-  platforms=$(printf '%s\n' "$IMAGES_LS" | awk -v r="$ref" '$1 == r { for (i = 4; i <= NF; i++) if ($i ~ /^[a-z]+\/[a-z0-9]/) { print $i; exit } }')
-  case ",$platforms," in
-    *",linux/$LEPTONAMI_ARCHITECTURE,"* | *",linux/$LEPTONAMI_ARCHITECTURE/"*) ;;
-    *) problems+="platforms ${platforms:-unknown}, " ;;
-  esac
-  case "$(printf '%s\n' "$IMAGES_LS" | awk -v r="$ref" '$1 == r { print $NF }')" in
+  platforms=$(of_platforms "$ref" <<<"$IMAGES_LS")
+  for_us "$platforms" || problems+="platforms ${platforms:-unknown}, "
+  case "$(of_labels "$ref" <<<"$IMAGES_LS")" in
     *io.cri-containerd.pinned=pinned*) ;;
     *) problems+="no pin label, " ;;
   esac
-  pinned="pinned"
-  version=$(containerd_version)
-  if ! containerd_pins; then
-    pinned="pin ignored by containerd $version"
+  if [ -n "$PIN_IGNORED" ]; then
+    pinned=$PIN_IGNORED
   elif [ "$CRI_STATUS" -ne 0 ]; then
     pinned="pin not verified: CRI cannot be asked"
     [ "$pins" = reported ] || problems+="$pinned, "
-  elif ! printf '%s\n' "$IMAGES_CRI" | grep -Fqx "$ref true"; then
+  elif ! grep -Fqx "$ref true" <<<"$IMAGES_CRI"; then
     pinned="CRI does not show the pin"
     [ "$pins" = reported ] || problems+="$pinned, "
   fi
-  expected="complete, unpacked, linux/$LEPTONAMI_ARCHITECTURE, $pinned${digest:+, $digest}"
+  if [ -z "$problems" ]; then expected="complete, unpacked, linux/$LEPTONAMI_ARCHITECTURE, $pinned${digest:+, $digest}"; fi
   all "${problems%, }"
 }
 
@@ -304,7 +302,7 @@ check_guard_works() {
 check_guard_passes() {
   local status=0
   expected="success on the builder"
-  evidence=$(LEPTONAMI_GUARD_WAIT=5 /usr/local/sbin/leptonami-gpu-guard 2>&1) || status=$?
+  evidence=$(LEPTONAMI_GUARD_WAIT=2 /usr/local/sbin/leptonami-gpu-guard 2>&1) || status=$?
   observed="status $status"
   if [ "$status" -eq 0 ]; then ok=true observed=$expected; fi
 }

@@ -61,6 +61,9 @@ OPTIONS = {
     "relatime": MS_RELATIME,
 }
 
+# What statvfs(3) says, and the flag of mount(2) for it.
+STATES = {2: MS_NOSUID, 4: MS_NODEV, 8: MS_NOEXEC, 1024: MS_NOATIME, 2048: MS_NODIRATIME, 4096: MS_RELATIME}
+
 libc = ctypes.CDLL(None, use_errno=True)
 
 
@@ -95,9 +98,26 @@ def _mounts_below(path: str) -> list[tuple[str, int]]:
 
 def _bind(source: str, target: str, *, read_only: bool) -> None:
     _mount(source, target, None, MS_BIND | MS_REC)
-    if read_only:
-        for point, flags in _mounts_below(target):
-            _mount("none", point, None, MS_BIND | MS_REMOUNT | MS_RDONLY | flags)
+    if not read_only:
+        return
+    if any(point.startswith(source.rstrip("/") + "/") for point in _host_mounts()):
+        below = _mounts_below(target)
+    else:
+        # The usual case, without reading the table of mounts again for each of a hundred folders.
+        state = os.statvfs(target).f_flag
+        below = [(target, sum(flag for bit, flag in STATES.items() if state & bit))]
+    for point, flags in below:
+        _mount("none", point, None, MS_BIND | MS_REMOUNT | MS_RDONLY | flags)
+
+
+_points: list[str] = []
+
+
+def _host_mounts() -> list[str]:
+    """Give where something was mounted before the view was built."""
+    if not _points:
+        _points.extend(point for point, _ in _mounts_below(""))
+    return _points
 
 
 def _put(path: str, content: str | bytes, mode: int = 0o644) -> None:

@@ -10,6 +10,7 @@ import functools
 import json
 import os
 import platform
+import select
 import shutil
 import signal
 import subprocess
@@ -59,10 +60,15 @@ class Execution:
 
     def wait(self, timeout: float | None = None) -> int | None:
         """Wait for the end: the exit status, 128 + n after signal n, nothing if it runs on after `timeout` seconds."""
-        try:
-            code = self._process.wait(timeout)
-        except subprocess.TimeoutExpired:
-            return None
+        if self._process.poll() is None:
+            # Popen.wait with a limit looks every 50 ms only; a script may take 30.
+            descriptor = os.pidfd_open(self.pid)
+            try:
+                if not select.select([descriptor], [], [], timeout)[0]:
+                    return None
+            finally:
+                os.close(descriptor)
+        code = self._process.wait()
         self._release()
         return code if code >= 0 else 128 - code
 

@@ -14,7 +14,7 @@ Faults for tests come from `lab/faults.json` of the node root:
 """
 
 # pathlib would cost 5 ms at every call.
-# ruff: noqa: PTH119, PTH123
+# ruff: noqa: PTH110, PTH119, PTH123
 
 from __future__ import annotations
 
@@ -85,6 +85,11 @@ def main() -> None:
     try:
         if name not in TOOLS:
             raise Refused
+        if not os.path.exists("/run/lab/kernel.json"):
+            # What runs was chosen at boot: before anything that this tool may install.
+            from .gpu import running_kernel
+
+            running_kernel()
         if struck and spend(f"tool {name}", struck):
             raise Failed(f"{name}: failure switched on by a test", 1)
         module, _, function = TOOLS[name].partition(".")

@@ -148,10 +148,11 @@ def _resolve(names: list[str], force_held: bool) -> dict[str, tuple[str | None, 
     known, state = archive(), packages()
     installed = state["installed"]
     changes: dict[str, tuple[str | None, str]] = {}
+    fixed: set[str] = set()
     queue = [(*name.partition("=")[::2], True) for name in names]
     while queue:
         name, version, asked = queue.pop(0)
-        entry = known.get(name)
+        entry, exact = known.get(name), bool(version)
         present = installed.get(name)
         if entry is None:
             if present and not version:
@@ -163,21 +164,24 @@ def _resolve(names: list[str], force_held: bool) -> dict[str, tuple[str | None, 
             version = present if present else entry["versions"][-1]
         if version not in entry["versions"] and version != present:
             raise Failed(f"E: Version '{version}' for '{name}' was not found", 100)
-        if name in changes and changes[name][1] != version:
+        if name in changes and changes[name][1] != version and not (exact and name not in fixed):
             raise Failed(f"E: Unable to correct problems: {name} is wanted as {changes[name][1]} and {version}", 100)
         if present != version:
             if name in state["held"] and not force_held:
                 raise Failed("E: Held packages were changed and -y was used without --allow-change-held-packages.", 100)
             changes[name] = (present, version)
+        if exact:
+            # A version that somebody asked for wins over the newest, which nobody did.
+            fixed.add(name)
         for need in entry.get("depends", {}).get(version, entry.get("depends", {}).get("*", [])):
-            needed, _, exact = need.partition("=")
-            if exact == "same":
-                exact = version
-            if not exact and (needed in installed or needed in changes):
+            needed, _, bound = need.partition("=")
+            if bound == "same":
+                bound = version
+            if not bound and (needed in installed or needed in changes):
                 continue
-            if exact and installed.get(needed) == exact:
+            if bound and installed.get(needed) == bound:
                 continue
-            queue.append((needed, exact, False))
+            queue.append((needed, bound, False))
     return changes
 
 
