@@ -54,7 +54,12 @@ def show(plan: Plan, target: Target | None, *, as_json: bool, brief: bool) -> No
     site = preflight.imagine(plan, run_id) if target is None else preflight.survey(target, plan, run_id)
     outline = planner.outline(plan, site, run_id)
     if as_json:
-        print_json({"plan": plan.name, "warnings": list(plan.warnings), **outline.as_dict()})
+        from dataclasses import asdict
+
+        from leptonami.publish import fastlaunch
+
+        launches = [asdict(each) for each in fastlaunch.choices(plan)]
+        print_json({"plan": plan.name, "warnings": list(plan.warnings), **outline.as_dict(), "fast_launch": launches})
         return
     print_outline(plan, outline, brief=brief)
 
@@ -95,3 +100,19 @@ def print_outline(plan: Plan, outline: Outline, *, brief: bool) -> None:
     )
     for assumption in estimate.assumptions:
         click.echo(f"  assuming: {assumption}")
+    print_choices(plan)
+
+
+def print_choices(plan: Plan) -> None:
+    """Print what each way to launch nodes from the image fast costs and buys; the plan's own is marked."""
+    from leptonami.console import print_table
+    from leptonami.publish import fastlaunch
+
+    print_table(
+        ["fast launch", "costs", "buys"],
+        [
+            (("> " if each.chosen else "") + each.name.replace("_", " "), each.costs, each.buys)
+            for each in fastlaunch.choices(plan)
+        ],
+    )
+    click.echo("  > is the plan's choice (publish.fast_launch); estimates with list prices, see docs/publish.md")

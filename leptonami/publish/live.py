@@ -111,11 +111,10 @@ def block_of(target: Target, region: str) -> str:
 
 def method(target: Target, call: str, region: str) -> Callable[..., Any]:
     """Give the method of boto3 that a call such as `ec2.CopyImage` names."""
-    from botocore import xform_name
-
     service, operation = call.split(".")
     client: Any = target.client(service, region)  # type: ignore[call-overload]
-    found: Callable[..., Any] = getattr(client, xform_name(operation))
+    names = {api: name for name, api in client.meta.method_to_api_mapping.items()}
+    found: Callable[..., Any] = getattr(client, names[operation])
     return found
 
 
