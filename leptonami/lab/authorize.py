@@ -141,9 +141,9 @@ def tags_of(tags: Iterable[Mapping[str, str]], prefix: str) -> dict[str, tuple[s
 class Ec2Questions:
     """What EC2 asks about one call."""
 
-    def __init__(self, response: Any, action: str) -> None:
+    def __init__(self, response: Any, action: str, backend: Any = None) -> None:
         self.response, self.action = response, action
-        self.backend: Any = ec2_backends[response.current_account][response.region]
+        self.backend: Any = backend or ec2_backends[response.current_account][response.region]
         self.get = response._get_param
 
     def ask(self) -> Iterator[Ask]:
@@ -155,11 +155,9 @@ class Ec2Questions:
                 yield from self.existing("instance", self.get("InstanceId"))
                 yield from (self.new(kind) for kind in ("image", "snapshot"))
             case "CopyImage":
-                source = {
-                    "ec2:Owner": owner_of(ec2_backends[ACCOUNT][self.get("SourceRegion")], self.get("SourceImageId"))
-                }
-                yield self.new("image", **source)
-                yield self.new("snapshot")
+                yield from self.copy_image()
+            case "ModifySnapshotAttribute":
+                yield from self.existing("snapshot", self.get("SnapshotId"), self.added())
             case "CreateSecurityGroup":
                 yield self.new("security-group")
                 yield from self.existing("vpc", self.get("VpcId") or self.backend.default_vpc.id)
@@ -173,6 +171,26 @@ class Ec2Questions:
             case _:
                 yield from self.named()
         yield from self.tags_at_creation()
+
+    def copy_image(self) -> Iterator[Ask]:
+        """Ask about the source, in its region, and about what comes out.
+
+        https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/copy-ami-permissions.html
+        """
+        region = self.get("SourceRegion")
+        there = Ec2Questions(self.response, self.action, ec2_backends[self.response.current_account][region])
+        yield from there.existing("image", self.get("SourceImageId"))
+        yield from (self.new(kind) for kind in ("image", "snapshot"))
+
+    def added(self) -> dict[str, tuple[str, ...]]:
+        """Give who is to be let in, as conditions see it."""
+        given = self.get("CreateVolumePermission") or {}
+        users = [each["UserId"] for each in given.get("Add", []) if "UserId" in each]
+        groups = [each["Group"] for each in given.get("Add", []) if "Group" in each]
+        if self.get("OperationType") == "add":
+            users += self.get("UserIds", [])
+            groups += self.get("GroupNames", [])
+        return {"ec2:Add/userId": tuple(users), "ec2:Add/group": tuple(groups)}
 
     def arn(self, kind: str, name: str = "*") -> str:
         """Give an ARN; images and snapshots have no account in theirs."""
@@ -350,7 +368,10 @@ def ask_ssm(response: Any, action: str) -> Iterator[Ask]:
         owner = "" if name.startswith("/aws/") else account
         parameter = name if name.startswith("/") else f"/{name}"
         tags = {} if name.startswith("/aws/") else parameter_tags(response, name)
-        yield Ask(action, f"arn:aws:ssm:{region}:{owner}:parameter{parameter}", "parameter", {**tags, **context})
+        arn = f"arn:aws:ssm:{region}:{owner}:parameter{parameter}"
+        yield Ask(action, arn, "parameter", {**tags, **context})
+        if action == "ssm:PutParameter" and get("Tags"):
+            yield Ask("ssm:AddTagsToResource", arn, "parameter", {**tags, **context})
 
 
 def parameter_tags(response: Any, name: str) -> dict[str, tuple[str, ...]]:

@@ -23,6 +23,7 @@ from moto.ssm.models import ssm_backends
 from leptonami.lab import disks, node
 from leptonami.lab.disks import LabAmi
 from leptonami.lab.iam import usable_profile
+from leptonami.lab.inuse import InUse
 from leptonami.lab.machines import Machines
 from leptonami.lab.wire import ApiError
 from leptonami.lab.world import ACCOUNT, World
@@ -67,7 +68,7 @@ class BoughtSpot(SpotInstanceRequest):
         return type(self).launched
 
 
-class LabEC2(EC2Response):
+class LabEC2(InUse, EC2Response):
     """EC2 with the lab's behaviour; everything else is moto's."""
 
     world: ClassVar[World]
