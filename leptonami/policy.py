@@ -22,7 +22,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from leptonami.build import planner, preflight, requests
@@ -88,8 +88,8 @@ class Statement:
     ----------
     sid
         Its name in the document: letters and digits.
-    purpose
-        What it is for.
+    purposes
+        What it is for; build and sweep have some in common.
     why
         Why it is there, in a few words.
     actions
@@ -101,7 +101,7 @@ class Statement:
     """
 
     sid: str
-    purpose: Purpose
+    purposes: tuple[Purpose, ...]
     why: str
     actions: tuple[str, ...]
     resources: tuple[str, ...]
@@ -228,7 +228,7 @@ class Ground:
         """Add a grant; those with one name become one statement, and must agree on resources and conditions."""
         new = Statement(
             sid,
-            purpose,
+            (purpose,),
             why,
             (actions,) if isinstance(actions, str) else tuple(actions),
             (resources,) if isinstance(resources, str) else tuple(resources),
@@ -236,16 +236,19 @@ class Ground:
         )
         old = self._grants.get(sid)
         if old is not None:
-            if (old.resources, old.conditions, old.purpose) != (new.resources, new.conditions, new.purpose):
+            if (old.resources, old.conditions) != (new.resources, new.conditions):
                 raise ValueError(f"two different grants are called {sid}")
-            new = Statement(
-                sid, purpose, old.why, tuple(sorted({*old.actions, *new.actions})), old.resources, old.conditions
+            new = replace(
+                old,
+                purposes=tuple(dict.fromkeys([*old.purposes, purpose])),
+                actions=tuple(sorted({*old.actions, *new.actions})),
             )
         self._grants[sid] = new
 
-    def look(self, *actions: str) -> None:
+    def look(self, *actions: str, purpose: Purpose = "build") -> None:
         """Allow actions that read, and that know no resources."""
-        self.grant("Look", "reads; AWS knows no narrower resource for these", actions, "*", self.here)
+        why = "reads; AWS knows no narrower resource for these"
+        self.grant("Look", why, actions, "*", self.here, purpose=purpose)
 
     @property
     def statements(self) -> tuple[Statement, ...]:
@@ -458,20 +461,23 @@ def tag_at_creation(ground: Ground) -> None:
     )
 
 
-def use_key(ground: Ground, key: str, *, region: str, purpose: Purpose, sid: str = "") -> None:
-    """Allow a customer's key through EC2.
+def use_key(
+    ground: Ground, key: str, *, region: str, more: Sequence[str] = (), purpose: Purpose, sid: str = ""
+) -> None:
+    """Allow a customer's key of a region through EC2, in that region and in `more`.
 
     EBS needs these five for encrypted volumes and snapshots; with the default key `aws/ebs`, that key's own policy
     allows them to everybody in the account. https://docs.aws.amazon.com/ebs/latest/userguide/ebs-encryption-requirements.html
     """
-    service = {"kms:ViaService": f"ec2.{region}.amazonaws.com"}
+    through = [f"ec2.{each}.amazonaws.com" for each in dict.fromkeys([region, *more])]
+    service: dict[str, str | Sequence[str]] = {"kms:ViaService": through[0] if len(through) == 1 else through}
     text, alias = key, None
     if found := re.fullmatch(r"(?:(arn:[^:]+:kms:[^:]+:\d{12}):)?(alias/.+)", key):
         # An alias is no resource of a policy. https://docs.aws.amazon.com/kms/latest/developerguide/alias-authorization.html
         text, alias = f"{found[1] or f'arn:{ground.partition}:kms:{region}:{ground.account}'}:key/*", found[2]
     elif not key.startswith("arn:"):
         text = f"arn:{ground.partition}:kms:{region}:{ground.account}:key/{key}"
-    conditions: dict[str, Mapping[str, str]] = {"StringEquals": service}
+    conditions: dict[str, Mapping[str, str | Sequence[str]]] = {"StringEquals": service}
     if alias is not None:
         conditions["ForAnyValue:StringEquals"] = {"kms:ResourceAliases": alias}
     use = ["kms:Decrypt", "kms:DescribeKey", "kms:GenerateDataKeyWithoutPlaintext", "kms:ReEncryptFrom"]
@@ -505,6 +511,134 @@ def rules(actions: Iterable[Action]) -> Iterable[Rule]:
             raise NotImplementedError(f"leptonami.policy has no rule for {action.call}")
         found[RULES[action.call]] = None
     return found
+
+
+# What publishing and sweeping do ----------------------------------------------------------------------------------
+
+
+def publish(ground: Ground) -> None:
+    """Allow what publishing the plan's images calls, in the plan's regions.
+
+    Raises
+    ------
+    NotImplementedError
+        If it makes a call that is not known here.
+    """
+    plan = ground.plan
+    if plan.publish.asks_for_nothing:
+        return
+    from leptonami.publish.model import COPY_OF, Order
+    from leptonami.publish.publishing import calls
+
+    order = Order.of_plan(plan)
+    wanted = {call.replace(".", ":") for call in calls(order)}
+    regions, copies = list(order.regions), list(plan.publish.regions)
+    images = [ground.arn("image", region=each) for each in regions]
+    snapshots = [ground.arn("snapshot", region=each) for each in regions]
+    tag = ground.tagged["StringEquals"]
+
+    def grant(sid: str, why: str, actions: set[str], resources: Sequence[str], conditions: Conditions | None) -> None:
+        nonlocal wanted
+        if chosen := sorted(wanted & actions):
+            ground.grant(sid, why, chosen, resources, conditions, purpose="publish")
+        wanted -= actions
+
+    everywhere: Conditions = {"StringEquals": {"aws:RequestedRegion": regions}}
+    grant("PublishLook", "reads; AWS knows no narrower resource for these", PUBLISH_LOOKS, ["*"], everywhere)
+    grant("PublishImage", "attributes of the plan's images", IMAGE_CHANGES, images, ground.tagged)
+    grant("PublishSnapshot", "attributes of their snapshots", SNAPSHOT_CHANGES, snapshots, ground.tagged)
+    share: Conditions = {
+        "StringEquals": tag,
+        "ForAllValues:StringEquals": {"ec2:Add/userId": plan.publish.accounts},
+        "Null": {"ec2:Add/group": "true"},
+    }
+    grant(
+        "ShareSnapshot", "with the plan's accounts, never everybody", {"ec2:ModifySnapshotAttribute"}, snapshots, share
+    )
+    if "ec2:CopyImage" in wanted:
+        # https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/copy-ami-permissions.html: the source is asked about too,
+        # and by no tag; what comes out is asked about by the tags of the request.
+        source = [ground.arn("image"), ground.arn("snapshot")]
+        there: Conditions = {"StringEquals": {"aws:RequestedRegion": copies}}
+        ground.grant("CopyFrom", "the image that is copied", "ec2:CopyImage", source, there, purpose="publish")
+        made = [ground.arn(kind, region=each) for each in copies for kind in ("image", "snapshot")]
+        marked: Conditions = {"StringLike": {f"aws:RequestTag/{COPY_OF}": "ami-*"}}
+        grant("CopyTo", "its copy, marked as one", {"ec2:CopyImage"}, made, marked)
+        # Which of the copied tags count as requested, AWS does not say: so none is asked for.
+        at_copy: Conditions = {"StringEquals": {"ec2:CreateAction": "CopyImage"}}
+        grant("TagCopies", "no tag can be put on what exists", {"ec2:CreateTags"}, made, at_copy)
+    if plan.publish.ssm_parameter is not None:
+        names = [ground.parameter(str(order.parameter("*")), region=each) for each in regions]
+        grant("Parameters", "where the newest image is, and each version", PARAMETER_CHANGES, names, None)
+        grant("NewParameter", "with the plan's tag", {"ssm:AddTagsToResource"}, names, ground.requested)
+    if wanted:
+        raise NotImplementedError(f"leptonami.policy has no rule for {', '.join(sorted(wanted))}")
+    for number, region in enumerate(copies, start=1):
+        if (key := order.key(region)) is not None:
+            use_key(ground, key, region=region, purpose="publish", sid=f"OfCopy{number}")
+    if copies and order.root_key is not None:
+        use_key(ground, order.root_key, region=plan.region, more=copies, purpose="publish", sid="OfSource")
+
+
+PUBLISH_LOOKS = {
+    "ec2:DescribeFastSnapshotRestores",
+    "ec2:DescribeImages",
+    "ec2:DescribeRegions",
+    "ec2:DescribeSnapshots",
+    "ec2:GetEbsDefaultKmsKeyId",
+    "ec2:GetImageBlockPublicAccessState",
+}
+IMAGE_CHANGES = {
+    "ec2:DeregisterImage",
+    "ec2:DescribeImageAttribute",
+    "ec2:EnableImageDeprecation",
+    "ec2:EnableImageDeregistrationProtection",
+    "ec2:ModifyImageAttribute",
+}
+SNAPSHOT_CHANGES = {
+    "ec2:DeleteSnapshot",
+    "ec2:DescribeSnapshotAttribute",
+    "ec2:DisableFastSnapshotRestores",
+    "ec2:EnableFastSnapshotRestores",
+}
+PARAMETER_CHANGES = {"ssm:GetParameterHistory", "ssm:ListTagsForResource", "ssm:PutParameter"}
+
+
+def sweep(ground: Ground) -> None:
+    """Allow finding what is tagged, and removing what is the plan's."""
+    looks = ["Images", "Instances", "NetworkInterfaces", "SecurityGroups", "Snapshots", "Volumes"]
+    ground.look(*(f"ec2:Describe{each}" for each in looks), "ssm:ListCommands", purpose="sweep")
+
+    def grant(sid: str, why: str, actions: list[str], resources: list[str], conditions: Conditions | None) -> None:
+        ground.grant(sid, why, actions, resources, conditions, purpose="sweep")
+
+    # IAM is global: the region of these calls is us-east-1 wherever one is, so it says nothing.
+    names = ["iam:ListInstanceProfiles", "iam:ListRoles"]
+    grant("LookForRoles", "reads; AWS knows no narrower resource for these", names, ["*"], None)
+    own = [ground.iam(kind, ground.temporary) for kind in ("role", "instance-profile")]
+    reads = ["GetInstanceProfile", "GetRole", "ListAttachedRolePolicies", "ListInstanceProfilesForRole"]
+    reads += ["ListRolePolicies"]
+    grant("LookAtRoles", "whose they are, and what they hold", [f"iam:{each}" for each in reads], own, None)
+    removals = ["iam:DeleteRole", "iam:DeleteRolePolicy", "iam:DetachRolePolicy"]
+    grant("OwnRole", "its removal, and that of its policies", removals, own[:1], None)
+    removals = ["iam:DeleteInstanceProfile", "iam:RemoveRoleFromInstanceProfile"]
+    grant("OwnProfile", "the role out of it, and its removal", removals, own[1:], None)
+    why = "what still runs on a builder; AWS knows no narrower resource"
+    grant("CancelScript", why, ["ssm:CancelCommand"], ["*"], ground.here)
+    grant("OwnBuilder", "terminate it", ["ec2:TerminateInstances"], [ground.arn("instance")], ground.tagged)
+    group = [ground.arn("security-group")]
+    grant("OwnGroup", "its removal", ["ec2:DeleteSecurityGroup"], group, ground.tagged)
+    made = [ground.arn("image"), ground.arn("snapshot")]
+    discard = ["ec2:DeregisterImage", "ec2:DeleteSnapshot"]
+    grant("DiscardImage", "an image that is not to be", discard, made, ground.tagged)
+    loose = [ground.arn("volume"), ground.arn("network-interface")]
+    grant(
+        "LooseParts",
+        "left without their instance",
+        ["ec2:DeleteVolume", "ec2:DeleteNetworkInterface"],
+        loose,
+        ground.tagged,
+    )
 
 
 def for_plan(
@@ -544,6 +678,10 @@ def for_plan(
     wanted = set(purposes)
     if "build" in wanted:
         build(ground)
+    if "publish" in wanted:
+        publish(ground)
+    if "sweep" in wanted:
+        sweep(ground)
     return Policy(plan.name, ground.statements, tuple(ground.notes))
 
 

@@ -110,7 +110,7 @@ def write(folder: Path, name: str, documents: list[dict[str, Any]]) -> list[Path
 
 def statements(chosen: Policy) -> list[dict[str, Any]]:
     """Give the statements with their reasons as plain data."""
-    return [{"purpose": each.purpose, "why": each.why, **each.as_dict()} for each in chosen.statements]
+    return [{"purposes": list(each.purposes), "why": each.why, **each.as_dict()} for each in chosen.statements]
 
 
 def print_reasons(chosen: Policy) -> None:
@@ -119,7 +119,7 @@ def print_reasons(chosen: Policy) -> None:
 
     print_table(
         ["statement", "for", "why", "allows"],
-        [(each.sid, each.purpose, each.why, short(each.actions)) for each in chosen.statements],
+        [(each.sid, ", ".join(each.purposes), each.why, short(each.actions)) for each in chosen.statements],
     )
 
 
