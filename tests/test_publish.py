@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import secrets
+import shutil
 import threading
 import time
 import zlib
@@ -41,7 +42,7 @@ PUBLISH: dict[str, Any] = {
     "deprecate_after": "90d",
     "protect": True,
 }
-NAME = "/images/test/ubuntu-eks/22.04/1.33/amd64"
+HERE: dict[str, Any] = {"regions": None, "kms_keys": None}
 PLAN: dict[str, Any] = {
     "schema": 1,
     "name": "published",
@@ -212,41 +213,62 @@ def test_a_plan_that_orders_nothing_calls_nothing(lab: Lab, shop: Shop) -> None:
 # --- only what passed its checks ------------------------------------------------------------------
 
 
-def spoil(made: executor.BuildResult, **changes: Any) -> None:
-    manifest = read_manifest(made.run.folder)
-    made.run.write_manifest({**manifest, **changes})
+def test_what_did_not_pass_its_checks_is_refused_and_nothing_is_changed(lab: Lab, shop: Shop) -> None:
+    made = shop.build(steps=["settle", "versions", "hygiene"], publish=HERE)
+    plan = shop.plan(publish=HERE)
+    digest = read_manifest(made.run.folder)["plan"]["digest"]
 
+    def tag(value: str) -> None:
+        tags = [{"Key": "leptonami:digest", "Value": value}]
+        shop.target.client("ec2").create_tags(Resources=[made.image.id], Tags=tags)  # type: ignore[list-item]
 
-@pytest.mark.parametrize("spoiled", ["state", "finding", "evidence", "raw", "no evidence", "tag", "no run"])
-def test_what_did_not_pass_its_checks_is_refused_and_nothing_is_changed(lab: Lab, shop: Shop, spoiled: str) -> None:
-    made = shop.build(steps=["settle", "versions", "hygiene"], publish={"regions": None, "kms_keys": None})
-    evidence = made.run.folder / "evidence" / "image-contents.json"
-    findings = read_manifest(made.run.folder)["findings"]
-    run = made.run
-    match spoiled:
-        case "state":
-            spoil(made, state="failed")
-        case "finding":
-            spoil(made, findings=[{**findings[0], "ok": False}, *findings[1:]])
-        case "evidence":
-            document = json.loads(evidence.read_text())
-            document["payload"]["findings"][0]["ok"] = None
-            evidence.write_text(json.dumps(document))
-        case "raw":
-            (made.run.folder / "evidence" / "raw" / "image-contents.txt").write_text("something else")
-        case "no evidence":
-            evidence.unlink()
-        case "tag":
-            ec2 = shop.target.client("ec2")
-            ec2.create_tags(Resources=[made.image.id], Tags=[{"Key": "leptonami:digest", "Value": "0" * 64}])
-        case "no run":
-            run = Run.create(shop.runs)
-    plan = shop.plan(publish={"regions": None, "kms_keys": None})
-    lab.reset_calls()
-    with pytest.raises(CheckFailed) as caught:
-        publishing.publish(shop.target, plan, made.image.id, run)
-    assert caught.value.exit_code == 3 and "--unchecked" in str(caught.value.hint)
-    assert writes(lab) == {}
+    for spoiled in (
+        "state",
+        "finding",
+        "evidence",
+        "raw",
+        "no evidence",
+        "no findings",
+        "other image",
+        "tag",
+        "no run",
+    ):
+        # The same run again and again, each time with something else wrong.
+        folder = shop.folder / spoiled / made.run.id
+        shutil.copytree(made.run.folder, folder)
+        run = Run(made.run.id, folder)
+        evidence, manifest = folder / "evidence" / "image-contents.json", read_manifest(folder)
+        findings = manifest["findings"]
+        match spoiled:
+            case "state":
+                manifest["state"] = "failed"
+            case "finding":
+                manifest["findings"] = [{**findings[0], "ok": False}, *findings[1:]]
+            case "evidence":
+                document = json.loads(evidence.read_text())
+                document["payload"]["findings"][0]["ok"] = None
+                evidence.write_text(json.dumps(document))
+            case "raw":
+                (folder / "evidence" / "raw" / "image-contents.txt").write_text("something else")
+            case "no evidence":
+                evidence.unlink()
+            case "no findings":
+                evidence.unlink()
+                manifest["findings"] = []
+            case "other image":
+                manifest["image"]["id"] = "ami-0123456789abcdef0"
+            case "tag":
+                tag("0" * 64)
+            case "no run":
+                run = Run.create(shop.runs)
+        if spoiled != "no run":
+            run.write_manifest(manifest)
+        lab.reset_calls()
+        with pytest.raises(CheckFailed) as caught:
+            publishing.publish(shop.target, plan, made.image.id, run)
+        assert caught.value.exit_code == 3 and "--unchecked" in str(caught.value.hint), spoiled
+        assert writes(lab) == {}, spoiled
+        tag(digest)
     result = publishing.publish(shop.target, plan, made.image.id, run, unchecked=True)
     assert result.state == "published" and "unchecked" in result.notes[0] and not result.checked.ok
 
@@ -474,8 +496,6 @@ def test_throttling_and_lost_answers_everywhere(lab: Lab, shop: Shop) -> None:
 
 # --- parameters -----------------------------------------------------------------------------------
 
-HERE = {"regions": None, "kms_keys": None}
-
 
 def test_latest_goes_forward_back_and_forward_again(shop: Shop) -> None:
     first, second, third = (shop.build(publish=HERE) for _ in range(3))
@@ -521,10 +541,12 @@ def test_somebody_elses_parameter_is_left_alone(shop: Shop) -> None:
     ssm.put_parameter(Name=name, Value="ami-0123456789abcdef0", Type="String")
     with pytest.raises(InputError, match="somebody else"):
         shop.publish(made, publish=HERE)
+    with pytest.raises(InputError, match="somebody else"):
+        parameters.rollback(shop.target, HOME, name, made.run.journal)
     ssm.add_tags_to_resource(
         ResourceType="Parameter", ResourceId=name, Tags=[{"Key": "leptonami:plan", "Value": "other"}]
     )
-    with pytest.raises(InputError, match="belongs to the plan other"):
+    with pytest.raises(InputError, match="belongs to the plan 'other'"):
         shop.publish(made, publish=HERE)
     ssm.delete_parameter(Name=name)
     ssm.put_parameter(Name=name, Value="a,b", Type="StringList")

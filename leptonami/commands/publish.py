@@ -209,12 +209,18 @@ def report(result: Published, record: Path, *, as_json: bool) -> None:
 def print_moves(moves: list[Move]) -> None:
     """Print what came of parameters: their names are long, so each has a line of its own."""
     from leptonami.console import print_table
+    from leptonami.progress import printable
 
     for name in dict.fromkeys(each.name for each in moves):
         click.echo(name)
         print_table(
             ["region", "", "image", "before"],
-            [(each.region, each.outcome, each.value, each.before or "-") for each in moves if each.name == name],
+            [
+                # What a parameter held before may be anybody's text.
+                (each.region, each.outcome, each.value, printable(each.before or "-"))
+                for each in moves
+                if each.name == name
+            ],
         )
 
 

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Entry", "Move", "back", "decide", "history", "rollback", "settle"]
 
+NOT_OURS = "somebody else (it has no tag leptonami:plan)"
 SET = "leptonami: {image} of {version}"
 BACK = "leptonami: back from version {current} to version {chosen}"
 TIME = len("20261123-211500")
@@ -163,14 +164,19 @@ def described_version(target: Target, region: str, image: str) -> str | None:
     return str(tags.get("leptonami:run", ""))
 
 
-def check_owner(target: Target, order: Order, region: str, name: str) -> None:
-    """Refuse to change a parameter that another plan, or somebody else, has made."""
+def plan_of(target: Target, region: str, name: str) -> str | None:
+    """Name the plan whose parameter it is, by its tag."""
     ssm = target.client("ssm", region)
     tags = target.call(ssm.list_tags_for_resource, ResourceType="Parameter", ResourceId=name)["TagList"]
-    plan = next((each["Value"] for each in tags if each["Key"] == "leptonami:plan"), None)
+    return next((each["Value"] for each in tags if each["Key"] == "leptonami:plan"), None)
+
+
+def check_owner(target: Target, order: Order, region: str, name: str) -> None:
+    """Refuse to change a parameter that another plan, or somebody else, has made."""
+    plan = plan_of(target, region, name)
     if plan != order.plan:
         raise InputError(
-            f"the parameter belongs to {'the plan ' + plan if plan else 'somebody else (it has no tag of leptonami)'}",
+            "the parameter belongs to " + (f"the plan {plan!r}" if plan else NOT_OURS),
             resource=f"{name} in {region}",
             hint="choose another publish.ssm_parameter, or tag it with leptonami:plan if it is this plan's",
         )
@@ -204,7 +210,7 @@ def rollback(target: Target, region: str, name: str, journal: Journal | None) ->
     Raises
     ------
     InputError
-        If there is no such parameter, or nothing to go back to.
+        If there is no such parameter, it is not leptonami's, or there is nothing to go back to.
     """
     versions = history(target, region, name)
     where = f"{name} in {region}"
@@ -214,6 +220,8 @@ def rollback(target: Target, region: str, name: str, journal: Journal | None) ->
             resource=where,
             hint="give its whole name, .../latest, as `leptonami publish` printed it",
         )
+    if plan_of(target, region, name) is None:
+        raise InputError(f"the parameter belongs to {NOT_OURS}", resource=where, hint="leptonami changes only its own")
     current = versions[-1]
     others = {each.value for each in versions} - {current.value}
     usable = [each for each in others if described_version(target, region, each) is not None]

@@ -270,7 +270,7 @@ def source_of(target: Target, order: Order, image: str) -> Live:
     made_by = live.tags.get("leptonami:plan")
     if made_by is not None and made_by != order.plan:
         raise InputError(
-            f"the image was made from the plan {made_by}, not {order.plan}", resource=image, hint="give its own plan"
+            f"the image was made from the plan {made_by!r}, not {order.plan}", resource=image, hint="give its own plan"
         )
     refuse_public(live)
     return live

@@ -106,7 +106,7 @@ def checks(subject: Subject, live: Live) -> Checks:
     """
     if subject.run is None:
         made = live.tags.get("leptonami:run")
-        what = f"it was made by run {made}" if made else "it has no tag of leptonami's"
+        what = f"it was made by run {made!r}" if made else "it has no tag of leptonami's"
         return Checks(
             False, "nothing", 0, (f"{what}, whose evidence is not on this machine (--runs says where it is)",)
         )
@@ -115,8 +115,10 @@ def checks(subject: Subject, live: Live) -> Checks:
     if not state.startswith("succeeded"):
         problems.append(f"the run's state is {state!r}")
     if live.tags.get("leptonami:run") != subject.run.id:
-        problems.append(f"the image's tag names {live.tags.get('leptonami:run') or 'no run'}, not {subject.run.id}")
+        problems.append(f"the image's tag names the run {live.tags.get('leptonami:run')!r}, not {subject.run.id}")
     plan = manifest.get("plan")
+    if image_in(manifest) != live.id:
+        problems.append(f"the run made {image_in(manifest) or 'no image'}")
     digest = plan.get("digest") if isinstance(plan, dict) else None
     if live.tags.get("leptonami:digest") != digest or not digest:
         problems.append("the image was not made from the plan that the manifest names")
