@@ -135,7 +135,7 @@ def test_a_complaint_is_made() -> None:
     """The check above must be able to fail."""
     wrong = Statement(
         "Wrong",
-        "build",
+        ("build",),
         "",
         ("ec2:DescribeImages", "ec2:StopInstances", "ec2:Fly"),
         ("arn:aws:ec2:us-west-2:123456789012:volume/*",),
@@ -145,7 +145,7 @@ def test_a_complaint_is_made() -> None:
     assert "ec2:DescribeImages on ('arn" in text
     assert "ec2:StopInstances is never about" in text
     assert "ec2:Fly is not" in text
-    tagged = Statement("W", "build", "", ("ec2:StopInstances",), ("arn:aws:ec2:r:1:instance/*",), wrong.conditions)
+    tagged = Statement("W", ("build",), "", ("ec2:StopInstances",), ("arn:aws:ec2:r:1:instance/*",), wrong.conditions)
     assert "no action is about arn:aws:ec2:us-west-2:123456789012:volume/*" in text
     assert complaints(tagged) == ["AWS gives no aws:RequestTag/a for ec2:StopInstances on arn:aws:ec2:r:1:instance/*"]
 
@@ -161,7 +161,9 @@ def test_nothing_is_allowed_on_everything_without_a_reason(variant: Plan) -> Non
         text = json.dumps(each.as_dict())
         assert '"Action": "*"' not in text
         assert not any("*" in action for action in each.actions)
-        if each.resources == ("*",):
+        if each.sid == "LookForRoles":
+            assert set(each.actions) == {"iam:ListRoles", "iam:ListInstanceProfiles"}
+        elif each.resources == ("*",):
             assert each.conditions == {"StringEquals": {"aws:RequestedRegion": variant.region}}, each.sid
         else:
             assert all(resource.startswith("arn:") for resource in each.resources)
@@ -182,15 +184,21 @@ def operations(service: str) -> dict[str, str]:
     return {xform_name(name): f"{service}:{name}" for name in model.operation_names}
 
 
-def methods_in(folder: str) -> set[str]:
-    """Find the AWS operations that a folder's source names, called or handed on."""
-    known = {name: action for service in ("ec2", "iam", "ssm", "sts") for name, action in operations(service).items()}
+def methods_in(folder: str, *modules: str) -> set[str]:
+    """Find the AWS operations that a folder's source names: called, handed on, or by the name of their method."""
+    known = {name: action for service in ("iam", "ssm", "sts", "ec2") for name, action in operations(service).items()}
     found = set()
     for path in (ROOT / "leptonami" / folder).rglob("*.py"):
-        for node in ast.walk(ast.parse(path.read_text())):
-            # A method of an object that is called like a module of ours is no call of AWS.
+        if modules and path.stem not in modules:
+            continue
+        tree = ast.parse(path.read_text())
+        tree.body = [each for each in tree.body if not (isinstance(each, ast.Assign) and "__all__" in ast.dump(each))]
+        for node in ast.walk(tree):
+            # A function of a module of ours that is called like a method of boto3 is no call of AWS.
             if isinstance(node, ast.Attribute) and node.attr in known and not named_module(node.value):
                 found.add(known[node.attr])
+            elif isinstance(node, ast.Constant) and node.value in known:
+                found.add(known[str(node.value)])
     return found
 
 
@@ -353,6 +361,92 @@ def test_bad_parts_of_arns(tmp_path: Path, given: dict[str, str]) -> None:
         for_plan(plan_of(tmp_path), **given)  # type: ignore[arg-type]
 
 
+# Publishing and sweeping ---------------------------------------------------------------------------------------------
+
+PUBLISH: dict[str, Any] = {
+    "regions": ["eu-central-1"],
+    "kms_keys": {"eu-central-1": "alias/europe"},
+    "accounts": ["111122223333"],
+    "ssm_parameter": "/images/test",
+    "deprecate_after": "90d",
+    "protect": True,
+    "fast_launch": {"fast_snapshot_restore": {"zones": ["us-west-2a"], "replace": True}},
+}
+
+
+def publishing(tmp_path: Path, **changes: Any) -> Policy:
+    plan = plan_of(tmp_path, publish={**PUBLISH, **changes}, root_volume={"size_gib": 30, "kms_key": "alias/home"})
+    return for_plan(plan, account=ACCOUNT, purposes=["publish"])
+
+
+def test_a_plan_that_publishes_nothing_needs_nothing_for_it(tmp_path: Path) -> None:
+    assert for_plan(plan_of(tmp_path), purposes=["publish"]).statements == ()
+
+
+def test_aws_understands_what_publishing_needs(tmp_path: Path) -> None:
+    chosen = publishing(tmp_path)
+    assert [line for each in chosen.statements for line in complaints(each)] == []
+    assert all(characters(each) <= policy.MANAGED_CHARACTERS for each in chosen.documents())
+
+
+def test_every_call_of_publishing_is_allowed_and_no_other(tmp_path: Path) -> None:
+    from leptonami.publish.model import Order
+    from leptonami.publish.publishing import calls
+
+    plan = plan_of(tmp_path, publish=PUBLISH)
+    announced = {call.replace(".", ":") for call in calls(Order.of_plan(plan))}
+    allowed = {action for action in publishing(tmp_path).actions if not action.startswith("kms:")}
+    assert announced == allowed
+    # What the source names and nobody announced would be refused on AWS.
+    assert methods_in("publish") <= announced
+
+
+def test_a_call_of_publishing_that_is_not_known_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("leptonami.publish.publishing.calls", lambda _: ("ec2.ExportImage",))
+    with pytest.raises(NotImplementedError, match="ec2:ExportImage"):
+        publishing(tmp_path)
+
+
+def test_snapshots_are_shared_with_the_plans_accounts_and_nobody_else(tmp_path: Path) -> None:
+    share = statement(publishing(tmp_path), "ShareSnapshot")
+    assert share["Action"] == "ec2:ModifySnapshotAttribute"
+    assert share["Condition"]["ForAllValues:StringEquals"] == {"ec2:Add/userId": ["111122223333"]}
+    assert share["Condition"]["Null"] == {"ec2:Add/group": "true"}
+    assert "ec2:ModifySnapshotAttribute" not in publishing(tmp_path, accounts=[]).actions
+
+
+def test_publishing_reaches_the_plans_regions_and_its_parameters(tmp_path: Path) -> None:
+    chosen = publishing(tmp_path)
+    regions = {each.split(":")[3] for found in chosen.statements for each in found.resources if each != "*"}
+    assert regions == {"us-west-2", "eu-central-1"}
+    assert statement(chosen, "Parameters")["Resource"] == [
+        f"arn:aws:ssm:{region}:{ACCOUNT}:parameter/images/test/ubuntu-eks/22.04/1.33/amd64/*"
+        for region in ("us-west-2", "eu-central-1")
+    ]
+    assert statement(chosen, "CopyTo")["Resource"] == [
+        "arn:aws:ec2:eu-central-1::image/*",
+        "arn:aws:ec2:eu-central-1::snapshot/*",
+    ]
+    through = statement(chosen, "UseKeyOfSource")["Condition"]["StringEquals"]["kms:ViaService"]
+    assert through == ["ec2.us-west-2.amazonaws.com", "ec2.eu-central-1.amazonaws.com"]
+
+
+def test_every_call_of_a_sweep_is_allowed_and_no_other(tmp_path: Path) -> None:
+    called = methods_in("lifecycle", "inventory", "removal", "sweep", "known", "where") - {"sts:GetCallerIdentity"}
+    assert called == for_plan(plan_of(tmp_path), purposes=["sweep"]).actions
+
+
+def test_aws_understands_what_a_sweep_needs(tmp_path: Path) -> None:
+    chosen = for_plan(plan_of(tmp_path), account=ACCOUNT, purposes=["sweep"])
+    assert [line for each in chosen.statements for line in complaints(each)] == []
+
+
+def test_what_build_and_sweep_share_stands_once(tmp_path: Path) -> None:
+    chosen = for_plan(plan_of(tmp_path))
+    shared = {each.sid for each in chosen.statements if each.purposes == ("build", "sweep")}
+    assert shared == {"Look", "OwnRole", "OwnProfile", "CancelScript", "OwnBuilder", "OwnGroup", "DiscardImage"}
+
+
 # Sizes --------------------------------------------------------------------------------------------------------------
 
 
@@ -360,7 +454,7 @@ def test_bad_parts_of_arns(tmp_path: Path, given: dict[str, str]) -> None:
 @given(st.lists(st.integers(1, 5000), min_size=1, max_size=40))
 def test_documents_are_split_between_statements_and_lose_none(lengths: list[int]) -> None:
     statements = tuple(
-        Statement(f"S{number}", "build", "", ("ec2:StopInstances",), ("arn:" + "x" * length,))
+        Statement(f"S{number}", ("build",), "", ("ec2:StopInstances",), ("arn:" + "x" * length,))
         for number, length in enumerate(lengths)
     )
     documents = Policy("test", statements, ()).documents()
@@ -373,7 +467,7 @@ def test_documents_are_split_between_statements_and_lose_none(lengths: list[int]
 
 
 def test_a_statement_that_is_too_long_is_refused() -> None:
-    long = Statement("S", "build", "", ("ec2:StopInstances",), tuple(f"arn:{number:040}" for number in range(200)))
+    long = Statement("S", ("build",), "", ("ec2:StopInstances",), tuple(f"arn:{number:040}" for number in range(200)))
     with pytest.raises(InputError, match="S has"):
         Policy("test", (long,), ()).documents()
 
@@ -432,7 +526,7 @@ def run(*arguments: str) -> Result:
 
 def test_the_command_prints_a_document(tmp_path: Path) -> None:
     path = str(plan_of(tmp_path).path)
-    result = run(path, "--account-id", ACCOUNT)
+    result = run(path, "--for", "build", "--account-id", ACCOUNT)
     assert result.exit_code == 0
     assert json.loads(result.stdout)["Version"] == "2012-10-17"
     assert policy.ACCOUNT not in result.stdout
@@ -440,9 +534,20 @@ def test_the_command_prints_a_document(tmp_path: Path) -> None:
     assert "--account-id" in run(path).stderr
 
 
+def test_what_does_not_fit_comes_in_several_documents(tmp_path: Path) -> None:
+    plan = plan_of(tmp_path)
+    result = run(str(plan.path), "--account-id", ACCOUNT)
+    documents = json.loads(result.stdout)
+    assert documents == list(for_plan(plan, account=ACCOUNT).documents())
+    assert len(documents) == 2
+    assert "2 documents" in result.stderr
+    written = run(str(plan.path), "--folder", str(tmp_path / "out")).stdout.split()
+    assert [Path(each).name for each in written] == ["test-1.json", "test-2.json"]
+
+
 def test_the_command_as_json_and_in_words(tmp_path: Path) -> None:
     path = str(plan_of(tmp_path).path)
-    found = json.loads(run(path, "--json").stdout)
+    found = json.loads(run(path, "--for", "build", "--json").stdout)
     (only,) = found["documents"]
     assert only["characters"] == characters(only["document"])
     assert {each["Sid"] for each in found["statements"]} == {each["Sid"] for each in only["document"]["Statement"]}
@@ -454,10 +559,10 @@ def test_the_command_as_json_and_in_words(tmp_path: Path) -> None:
 
 def test_the_command_writes_files(tmp_path: Path) -> None:
     path = str(plan_of(tmp_path).path)
-    result = run(path, "--folder", str(tmp_path / "out"))
+    result = run(path, "--for", "build", "--folder", str(tmp_path / "out"))
     (written,) = (tmp_path / "out").iterdir()
     assert result.stdout.strip() == str(written)
-    assert json.loads(written.read_text()) == json.loads(run(path).stdout)
+    assert json.loads(written.read_text()) == json.loads(run(path, "--for", "build").stdout)
     builder = run(path, "--builder", "--folder", str(tmp_path / "out")).stdout.strip()
     assert json.loads(Path(builder).read_text()) == policy.builder_document(plans.load(path))
     (tmp_path / "file").write_text("")

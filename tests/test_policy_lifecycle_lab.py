@@ -1,0 +1,283 @@
+"""The policies for publishing and for sweeping, enforced in the lab."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from test_policy_lab import ACCOUNT, PLAN, admin, difference, manifest, open_as
+
+from leptonami import plan as plans
+from leptonami.build import executor
+from leptonami.errors import BuildError, CredentialsError
+from leptonami.lab import Lab, start
+from leptonami.lifecycle.sweep import sweep
+from leptonami.plan import Plan
+from leptonami.policy import Purpose, Statement, for_plan
+from leptonami.publish.publishing import publish
+from leptonami.target import AwsError, Target, connect
+
+HOME, EUROPE, OTHER = "us-west-2", "eu-central-1", "111122223333"
+pytestmark = pytest.mark.lab
+
+
+@pytest.fixture(scope="module")
+def lab() -> Iterator[Lab]:
+    with start(speed=1000) as running:
+        yield running
+
+
+@pytest.fixture(autouse=True)
+def hurry(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    real = Target.poll
+
+    def poll(self: Target, check: Any, *, timeout: float, **more: Any) -> Any:
+        return real(self, check, timeout=min(timeout, 10.0), **more)
+
+    monkeypatch.setattr(Target, "poll", poll)
+    lab.set_faults()
+    yield
+    lab.set_faults()
+
+
+def plan_of(tmp_path: Path, **changes: Any) -> Plan:
+    path = tmp_path / "plan.yaml"
+    # The lab cannot check the statements about keys, and the default key would not do for sharing.
+    publish = {
+        "regions": [EUROPE],
+        "kms_keys": {EUROPE: "alias/europe"},
+        "accounts": [OTHER],
+        "ssm_parameter": f"/images/{tmp_path.name}",
+        "deprecate_after": "90d",
+        "protect": True,
+        **changes,
+    }
+    volume = {"size_gib": 30, "kms_key": "alias/home"}
+    path.write_text(json.dumps({**PLAN, "steps": [], "publish": publish, "root_volume": volume}))
+    return plans.load(path)
+
+
+def statements_of(plan: Plan, purpose: Purpose, *without: str) -> tuple[Statement, ...]:
+    chosen = for_plan(plan, account=ACCOUNT, purposes=[purpose]).statements
+    assert set(without) <= {each.sid for each in chosen}, f"no statement {without}"
+    return tuple(each for each in chosen if each.sid not in without)
+
+
+def built(lab: Lab, plan: Plan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> executor.BuildResult:
+    """Build with the administrator's key."""
+    for name, value in lab.environment.items():
+        monkeypatch.setenv(name, value)
+    with connect("lab", region=HOME) as target:
+        return executor.build(target, plan, runs=tmp_path / "runs")
+
+
+def test_with_the_policy_an_image_is_published(lab: Lab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    plan = plan_of(tmp_path, fast_launch={"fast_snapshot_restore": {"zones": ["us-west-2a"]}})
+    made = built(lab, plan, tmp_path, monkeypatch)
+    with open_as(lab, statements_of(plan, "publish"), monkeypatch) as target:
+        lab.reset_calls()
+        result = publish(target, plan, made.image.id, made.run, unchecked=True)
+        called = {name.replace(".", ":") for name in lab.calls()}
+        again = publish(target, plan, made.image.id, made.run, unchecked=True)
+    assert {each.region: each.made for each in result.regions} == {HOME: False, EUROPE: True}
+    assert not again.changed
+    allowed = for_plan(plan, purposes=["publish"]).actions
+    assert called <= allowed | {"sts:GetCallerIdentity"}
+    # Asked for beside other calls; and what a copy that EC2 gives up makes necessary.
+    rest = {each for each in allowed - called if not each.startswith("kms:")}
+    assert rest <= {
+        *("ec2:CreateTags", "ssm:AddTagsToResource", "ec2:DeregisterImage", "ec2:DeleteSnapshot"),
+        *("ssm:ListTagsForResource", "ec2:GetEbsDefaultKmsKeyId"),
+    }
+
+
+# Statement -> the call that is refused.
+REFUSED = {
+    "PublishLook": "DescribeImages",
+    "PublishImage": "DescribeImageAttribute",
+    "PublishSnapshot": "DescribeSnapshotAttribute",
+    "ShareSnapshot": "ModifySnapshotAttribute",
+    "CopyFrom": "CopyImage",
+    "CopyTo": "CopyImage",
+    "TagCopies": "CopyImage",
+    "Parameters": "GetParameterHistory",
+    "NewParameter": "PutParameter",
+}
+
+
+def test_every_statement_of_publishing_has_its_test(tmp_path: Path) -> None:
+    sids = {each.sid for each in statements_of(plan_of(tmp_path), "publish")}
+    assert {sid for sid in sids if "Key" not in sid} == set(REFUSED)
+
+
+@pytest.mark.parametrize("sid", REFUSED)
+def test_without_one_statement_publishing_fails_where_expected(
+    lab: Lab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, sid: str
+) -> None:
+    plan = plan_of(tmp_path)
+    made = built(lab, plan, tmp_path, monkeypatch)
+    before = lab.state()
+    with (
+        open_as(lab, statements_of(plan, "publish", sid), monkeypatch) as target,
+        pytest.raises(CredentialsError, match=REFUSED[sid]),
+    ):
+        publish(target, plan, made.image.id, made.run, unchecked=True)
+    # A parameter is never moved before everything else is done.
+    assert "parameters" not in difference(lab, before)
+
+
+def test_whatever_the_caller_asks_for_nobody_else_is_let_in(
+    lab: Lab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan = plan_of(tmp_path)
+    made = built(lab, plan, tmp_path, monkeypatch)
+    with open_as(lab, statements_of(plan, "publish"), monkeypatch) as target:
+        ec2 = target.client("ec2")
+        share = {
+            "SnapshotId": made.image.snapshots[0],
+            "Attribute": "createVolumePermission",
+            "OperationType": "add",
+        }
+        for given in ({"UserIds": ["444455556666"]}, {"UserIds": [OTHER, "444455556666"]}, {"GroupNames": ["all"]}):
+            with pytest.raises(CredentialsError):
+                target.call(ec2.modify_snapshot_attribute, **share, **given)
+        with pytest.raises(AwsError, match="block public access"):
+            # No condition key of AWS is about whom an image is shared with: there the account's own block stands.
+            everybody: Any = {"Add": [{"Group": "all"}]}
+            target.call(ec2.modify_image_attribute, ImageId=made.image.id, LaunchPermission=everybody)
+        ssm = target.client("ssm")
+        with pytest.raises(CredentialsError):
+            target.call(ssm.put_parameter, Name="/images/other", Value="x", Type="String")
+
+
+# Sweeping ------------------------------------------------------------------------------------------------------------
+
+
+def leave(lab: Lab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, **changes: Any) -> Plan:
+    """Leave what a failed build leaves with --keep-on-error: builder, disk, interface, group, role and profile."""
+    path = tmp_path / "plan.yaml"
+    path.write_text(json.dumps({**PLAN, "steps": ["settle", "versions", "hygiene"], **changes}))
+    plan = plans.load(path)
+    for name, value in lab.environment.items():
+        monkeypatch.setenv(name, value)
+    lab.set_faults({"kind": "error", "operation": "ssm.SendCommand", "code": "Boom", "message": "on order"})
+    with connect("lab", region=HOME) as target, pytest.raises(BuildError):
+        executor.build(target, plan, runs=tmp_path / "runs", keep_on_error=True)
+    lab.set_faults()
+    assert manifest(tmp_path)["state"] == "failed"
+    return plan
+
+
+def run_sweep(target: Target, tmp_path: Path) -> Any:
+    # The run was begun with another key, so its owner is named. A sweep has a run of its own, which is the later one.
+    build = min((tmp_path / "runs").glob("*/manifest.json"))
+    owner = json.loads(build.read_text())["owner"]
+    return sweep(target, runs=tmp_path / "runs", regions=[HOME], owners=[owner], act=True, even_kept=True)
+
+
+def test_with_the_policy_a_sweep_takes_what_is_left(lab: Lab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = lab.state()
+    plan = leave(lab, tmp_path, monkeypatch)
+    assert set(difference(lab, before)) == {
+        "instances",
+        "volumes",
+        "interfaces",
+        "security_groups",
+        "roles",
+        "profiles",
+    }
+    with open_as(lab, statements_of(plan, "sweep"), monkeypatch) as target:
+        lab.reset_calls()
+        swept = run_sweep(target, tmp_path)
+    assert swept.failed == ()
+    assert difference(lab, before) == {}
+    called = {name.replace(".", ":") for name in lab.calls()}
+    assert called <= for_plan(plan, purposes=["sweep"]).actions | {"sts:GetCallerIdentity"}
+
+
+def test_another_plans_leftovers_stay_whatever_the_sweep_tries(
+    lab: Lab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other, mine = tmp_path / "other", tmp_path / "mine"
+    other.mkdir()
+    mine.mkdir()
+    leave(lab, other, monkeypatch, name="other")
+    (mine / "plan.yaml").write_text(json.dumps(PLAN))
+    statements = statements_of(plans.load(mine / "plan.yaml"), "sweep")
+    before = lab.state()
+    with open_as(lab, statements, monkeypatch) as target:
+        swept = run_sweep(target, other)
+    left = difference(lab, before)
+    # Roles and profiles are held by their names, which do not say the plan.
+    assert set(left) <= {"roles", "profiles"}
+    refused = {each.resource.kind for each in swept.failed}
+    assert "instance" in refused
+    run_sweep_as_admin(lab, other, monkeypatch)
+
+
+def run_sweep_as_admin(lab: Lab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in lab.environment.items():
+        monkeypatch.setenv(name, value)
+    with connect("lab", region=HOME) as target:
+        run_sweep(target, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("sid", "stays"),
+    [
+        ("Look", None),
+        ("LookForRoles", None),
+        ("LookAtRoles", None),
+        ("OwnBuilder", {"instances", "volumes", "interfaces", "security_groups"}),
+        ("OwnGroup", {"security_groups"}),
+        ("OwnRole", {"roles"}),
+        ("OwnProfile", {"profiles", "roles"}),
+    ],
+)
+def test_without_one_statement_a_sweep_leaves_what_it_was_for(
+    lab: Lab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, sid: str, stays: set[str] | None
+) -> None:
+    before = lab.state()
+    plan = leave(lab, tmp_path, monkeypatch)
+    full = difference(lab, before)
+    with open_as(lab, statements_of(plan, "sweep", sid), monkeypatch) as target:
+        if stays is None:
+            with pytest.raises(CredentialsError):
+                run_sweep(target, tmp_path)
+            assert difference(lab, before) == full
+        else:
+            swept = run_sweep(target, tmp_path)
+            assert set(difference(lab, before)) == stays
+            assert any("not authorized" in str(each.error) for each in swept.failed)
+    run_sweep_as_admin(lab, tmp_path, monkeypatch)
+    assert difference(lab, before) == {}
+
+
+@pytest.mark.parametrize("allowed", [True, False])
+def test_loose_parts_go_only_with_their_statement(
+    lab: Lab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, allowed: bool
+) -> None:
+    """Such as a volume that is left without its instance."""
+    before = lab.state()
+    plan = leave(lab, tmp_path, monkeypatch)
+    ec2 = admin(lab, "ec2")
+    found = [
+        each
+        for one in ec2.describe_instances(Filters=[{"Name": "instance-state-name", "Values": ["running"]}])[
+            "Reservations"
+        ]
+        for each in one["Instances"]
+    ]
+    tags = found[-1]["Tags"]
+    zone = found[-1]["Placement"]["AvailabilityZone"]
+    ec2.create_volume(AvailabilityZone=zone, Size=8, TagSpecifications=[{"ResourceType": "volume", "Tags": tags}])
+    without = () if allowed else ("LooseParts",)
+    with open_as(lab, statements_of(plan, "sweep", *without), monkeypatch) as target:
+        swept = run_sweep(target, tmp_path)
+    assert difference(lab, before) == ({} if allowed else {"volumes": 1})
+    assert bool(swept.failed) is not allowed
+    if not allowed:
+        run_sweep_as_admin(lab, tmp_path, monkeypatch)
