@@ -43,6 +43,8 @@ CAPACITY_CODES = {
     "Unsupported",
     "VcpuLimitExceeded",
 }
+# How often EC2 may say that it does not know an instance that it launched, before that is believed.
+FORGOTTEN_AFTER = 4
 PROPAGATION_S = 120.0
 RUNNING_S = 900.0
 ONLINE_S = 900.0
@@ -86,16 +88,33 @@ def create_profile(work: Work, site: Site) -> str:
     with journal.action("iam.CreateRole", name=role):
         unless_there(lambda: target.call(iam.create_role, **requests.create_role(plan, names, partition=partition)))
     with journal.action("iam.PutRolePolicy", name=role):
-        target.call(iam.put_role_policy, **requests.put_role_policy(plan, names, partition=partition))
+        request = requests.put_role_policy(plan, names, partition=partition)
+        once_known(target, lambda: target.call(iam.put_role_policy, **request))
     with journal.action("iam.CreateInstanceProfile", name=role):
         unless_there(lambda: target.call(iam.create_instance_profile, **requests.create_instance_profile(plan, names)))
     with journal.action("iam.AddRoleToInstanceProfile", name=role):
+        pair = requests.add_role_to_instance_profile(names)
         # LimitExceeded: a profile takes one role, and ours is in it.
-        unless_there(
-            lambda: target.call(iam.add_role_to_instance_profile, **requests.add_role_to_instance_profile(names)),
-            "LimitExceeded",
+        once_known(
+            target,
+            lambda: unless_there(lambda: target.call(iam.add_role_to_instance_profile, **pair), "LimitExceeded"),
         )
     return role
+
+
+def once_known(target: Target, change: Callable[[], object]) -> None:
+    """Change something that was made a moment ago: IAM tells its own parts over some seconds."""
+
+    def attempt() -> bool | None:
+        try:
+            change()
+        except AwsError as error:
+            if error.code != "NoSuchEntity":
+                raise
+            return None
+        return True
+
+    target.poll(attempt, what="IAM to know what was just made", timeout=PROPAGATION_S)
 
 
 def owe_profile(work: Work, site: Site) -> None:
@@ -289,7 +308,8 @@ def run(target: Target, request: dict[str, Any], journal: Journal, where: str) -
         except AwsError as error:
             # IAM tells its regions over some seconds. https://docs.aws.amazon.com/IAM/latest/UserGuide/troubleshoot.html
             profile = error.code == "InvalidParameterValue" and "iam instance profile" in error.aws_message.lower()
-            if profile or error.code in TRANSIENT_CODES:
+            # The security group was made a moment ago.
+            if profile or error.code == "InvalidGroup.NotFound" or error.code in TRANSIENT_CODES:
                 return None
             raise
 
@@ -395,14 +415,24 @@ def wait_online(work: Work, instance: str, *, timeout: float = ONLINE_S) -> str:
 
 
 def terminate(target: Target, instances: list[str]) -> None:
-    """Terminate instances and wait until they are gone; their volumes and interfaces go with them."""
+    """Terminate instances and wait until they are gone; their volumes and interfaces go with them.
+
+    An instance that EC2 does not know was launched a moment ago, or has been gone for an hour: it is asked for a while
+    before the latter is believed.
+    """
     ec2 = target.client("ec2")
-    try:
-        target.call(ec2.terminate_instances, InstanceIds=instances)
-    except AwsError as error:
-        if error.code == "InvalidInstanceID.NotFound":
-            return
-        raise
+    patience = iter(range(FORGOTTEN_AFTER))
+
+    def ask() -> bool | None:
+        try:
+            target.call(ec2.terminate_instances, InstanceIds=instances)
+        except AwsError as error:
+            if error.code != "InvalidInstanceID.NotFound":
+                raise
+            return True if next(patience, None) is None else None
+        return True
+
+    target.poll(ask, what=f"EC2 to know {', '.join(instances)}", timeout=RUNNING_S)
 
     def check() -> bool | None:
         states = [state(target, instance) for instance in instances]
