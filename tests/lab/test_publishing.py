@@ -14,7 +14,7 @@ OTHER = "123456789012"[::-1]
 
 
 def image_of(account: Account, name: str, **ebs: Any) -> str:
-    mapping = [{"DeviceName": ROOT, "Ebs": {"VolumeSize": 20, "VolumeType": "gp3", **ebs}}]
+    mapping = [{"DeviceName": ROOT, "Ebs": {"VolumeSize": 20, "VolumeType": "gp3"} | ebs}]
     instance = account.launch(BlockDeviceMappings=mapping)
     account.wait_state(instance, "running")
     made = account.image(instance, name, NoReboot=True)
@@ -122,7 +122,7 @@ def test_a_date_of_deprecation_in_the_past_is_refused(account: Account) -> None:
 
 
 def test_fast_snapshot_restore_is_enabled_optimized_and_ended(account: Account) -> None:
-    image = image_of(account, "fast")
+    image = image_of(account, "fast", VolumeSize=100)  # long enough to be seen on its way
     snapshot = snapshot_of(account, image)["SnapshotId"]
     request = {"AvailabilityZones": ["us-west-2a", "us-west-2b"], "SourceSnapshotIds": [snapshot]}
 
