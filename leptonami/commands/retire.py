@@ -86,7 +86,7 @@ def retire(
             any_owner=any_owner,
             skip=skip,
             act=yes,
-            progress=choose(quiet=quiet or as_json),
+            progress=choose(quiet=quiet or as_json or not yes),
         )
     if as_json:
         print_json(retired.as_dict())

@@ -58,7 +58,7 @@ def sweep(
             owners=owners,
             act=yes,
             even_kept=kept,
-            progress=choose(quiet=quiet or as_json),
+            progress=choose(quiet=quiet or as_json or not yes),
         )
     if as_json:
         print_json(swept.as_dict())

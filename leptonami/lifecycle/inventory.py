@@ -249,7 +249,7 @@ def volume(found: Mapping[str, Any], region: str) -> Resource:
 def commands(target: Target, region: str, instances: Iterable[Resource]) -> list[Resource]:
     """List the commands that still run on these instances. They have no tags; what they run on has."""
     ssm = target.client("ssm", region)
-    found = []
+    found: dict[str, Resource] = {}
     for each in instances:
         for status in ("Pending", "InProgress"):
             request: dict[str, Any] = {"InstanceId": each.id, "Filters": [{"key": "Status", "value": status}]}
@@ -257,20 +257,18 @@ def commands(target: Target, region: str, instances: Iterable[Resource]) -> list
                 # Somebody who looks at the builder may have sent one of their own.
                 if each.run is None or not command.get("Comment", "").startswith(f"leptonami {each.run} "):
                     continue
-                found.append(
-                    Resource(
-                        "command",
-                        command["CommandId"],
-                        region,
-                        each.tags,
-                        state=status,
-                        name=command.get("Comment", ""),
-                        created=command.get("RequestedDateTime"),
-                        holder=each.id,
-                        parts=tuple(command.get("InstanceIds", [])),
-                    )
+                found[command["CommandId"]] = Resource(
+                    "command",
+                    command["CommandId"],
+                    region,
+                    each.tags,
+                    state=command.get("Status", status),
+                    name=command.get("Comment", ""),
+                    created=command.get("RequestedDateTime"),
+                    holder=each.id,
+                    parts=tuple(command.get("InstanceIds", [])),
                 )
-    return found
+    return list(found.values())
 
 
 def identities(target: Target) -> list[Resource]:

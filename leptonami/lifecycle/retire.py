@@ -7,7 +7,7 @@ whatever cannot be told to be unused.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, Literal
@@ -18,7 +18,7 @@ from leptonami.lifecycle.images import ImageRecord, Images
 from leptonami.lifecycle.inventory import moment, owner_of
 from leptonami.lifecycle.known import started
 from leptonami.lifecycle.removal import deregister
-from leptonami.progress import Progress, Silent
+from leptonami.progress import Progress, Silent, Stages
 from leptonami.runs import Journal, Run, now
 from leptonami.target import AwsError, Target
 
@@ -216,24 +216,26 @@ def retire(
     """
     me = owner_of(target.call(target.client("sts").get_caller_identity)["Arn"])
     allowed = None if any_owner else tuple(dict.fromkeys([me, *owners]))
-
-    def look() -> tuple[Images, tuple[Decision, ...]]:
-        found = images.find(target, plan=plan_name, regions=regions, skip=skip)
-        silent = {region: tuple(usage.unasked) for region, usage in found.usage.items()}
-        return found, plan(found.records, keep=keep, grace=grace, now=found.at, owners=allowed, unasked=silent)
-
-    found, decisions = look()
-    retired = Retired(decisions, found, keep, grace, allowed)
-    if not act or not retired.acts:
+    shown = progress or Silent()
+    stage = Stages(shown).stage
+    try:
+        with stage("look at the images and who uses them"):
+            found = images.find(target, plan=plan_name, regions=regions, skip=skip)
+        unasked = {region: tuple(usage.unasked) for region, usage in found.usage.items()}
+        decisions = plan(found.records, keep=keep, grace=grace, now=found.at, owners=allowed, unasked=unasked)
+        retired = Retired(decisions, found, keep, grace, allowed)
+        if not act or not retired.acts:
+            return retired
+        run = Run.create(runs)
+        with run.lock(), stage(f"retire {len(retired.acts)} images"):
+            run.journal.write("retire", plan=plan_name, keep=keep, grace_s=int(grace.total_seconds()))
+            run.write_manifest(manifest(target, plan_name, retired, run, "running"))
+            outcomes = Retirer(target, run.journal, shown).run(retired.acts)
+            retired = replace(retired, outcomes=tuple(outcomes), run=run)
+            run.write_manifest(manifest(target, plan_name, retired, run, "failed" if retired.failed else "succeeded"))
         return retired
-    run = Run.create(runs)
-    with run.lock():
-        run.journal.write("retire", plan=plan_name, keep=keep, grace_s=int(grace.total_seconds()))
-        run.write_manifest(manifest(target, plan_name, retired, run, "running"))
-        outcomes = Retirer(target, run.journal, progress or Silent()).run(retired.acts)
-        retired = Retired(decisions, found, keep, grace, allowed, tuple(outcomes), run)
-        run.write_manifest(manifest(target, plan_name, retired, run, "failed" if retired.failed else "succeeded"))
-    return retired
+    finally:
+        shown.close()
 
 
 def manifest(target: Target, plan_name: str, retired: Retired, run: Run, state: str) -> dict[str, Any]:
@@ -263,7 +265,6 @@ class Retirer:
         for each in sorted(decisions, key=lambda each: each.action != "deprecate"):
             self.progress.update(f"{each.action} {each.image.id}")
             outcomes.append(self.one(each))
-        self.progress.close()
         return outcomes
 
     def one(self, decision: Decision) -> Outcome:

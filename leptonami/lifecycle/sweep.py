@@ -20,7 +20,7 @@ from leptonami.lifecycle.costs import Prices
 from leptonami.lifecycle.inventory import KINDS, PERMANENT, Marks, Resource, collect, marks, owner_of
 from leptonami.lifecycle.known import KnownRun, read_run, read_runs
 from leptonami.lifecycle.removal import Outcome, Remover
-from leptonami.progress import Progress, Silent
+from leptonami.progress import Progress, Silent, Stages
 from leptonami.runs import Run, now
 
 if TYPE_CHECKING:
@@ -315,9 +315,29 @@ def sweep(
     CredentialsError
         If the credentials may not list. What they may not remove is told in `Swept.outcomes`.
     """
+    shown = progress or Silent()
+    try:
+        return find_and_remove(target, shown, runs=runs, regions=regions, owners=owners, act=act, even_kept=even_kept)
+    finally:
+        shown.close()
+
+
+def find_and_remove(
+    target: Target,
+    progress: Progress,
+    *,
+    runs: Path,
+    regions: Sequence[str],
+    owners: Sequence[str],
+    act: bool,
+    even_kept: bool,
+) -> Swept:
+    """Do what `sweep` says."""
     places = tuple(dict.fromkeys(regions)) or (target.region,)
     allowed = tuple(dict.fromkeys([owner_of(target.call(target.client("sts").get_caller_identity)["Arn"]), *owners]))
-    inventory = collect(target, places)
+    stage = Stages(progress).stage
+    with stage("look for what runs have left"):
+        inventory = collect(target, places)
     # The folders are read after AWS: a run that ended in between is then known to be over, and its image finished.
     known = read_runs(runs)
     moment = now()
@@ -328,11 +348,14 @@ def sweep(
     with ExitStack() as stack:
         known = take(stack, known, found.runs)
         found = plan(inventory, known, moment, allowed, even_kept=even_kept)
+        if not found.removals:
+            return Swept(found, places, allowed, moment, target.provenance, prices)
         run = Run.create(runs)
         stack.enter_context(run.lock())
-        outcomes = remove(target, run, found, known, progress or Silent())
-    swept = Swept(found, places, allowed, moment, target.provenance, prices, outcomes, run)
-    run.write_manifest(manifest(target, swept, "failed" if swept.failed else "succeeded"))
+        with stage(f"remove {len(found.removals)} things"):
+            outcomes = remove(target, run, found, known, progress)
+        swept = Swept(found, places, allowed, moment, target.provenance, prices, outcomes, run)
+        run.write_manifest(manifest(target, swept, "failed" if swept.failed else "succeeded"))
     return swept
 
 
@@ -377,7 +400,6 @@ def remove(
                 things=dict(Counter(each.resource.kind for each in found.removals if each.run == name)),
             )
     outcomes = Remover(target, run.journal, progress).run([each.resource for each in found.removals])
-    progress.close()
     return tuple(outcomes)
 
 
