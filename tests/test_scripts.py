@@ -114,6 +114,18 @@ def test_a_hold_until_a_date_comes_back(tmp_path: Path) -> None:
 
 
 @needs_sandbox
+def test_an_old_snapd_is_held_until_a_date(tmp_path: Path) -> None:
+    made = PLANS["ubuntu-20.04"]
+    machine = launch(tmp_path, made)
+    old = """snap() { case "$*" in *hold) echo "error: unknown flag" >&2; return 1;; *) command snap "$@";; esac; }\n"""
+    path = machine.root / "var/lib/snapd/state.json"
+    for step, held in (("settle", True), ("hygiene", False)):
+        ok(machine, made.render(step).replace("set -euo pipefail\n", "set -euo pipefail\n" + old, 1))
+        hold = json.loads(path.read_text())["hold"]
+        assert (hold is not None and hold.endswith("Z")) if held else hold is None
+
+
+@needs_sandbox
 @pytest.mark.parametrize(
     ("state", "code", "says"),
     [

@@ -54,11 +54,13 @@ SEAL
   systemctl start "$SEAL_UNIT"
 }
 
+release_now() { snap refresh --unhold || snap set system refresh.hold=; }
+
 release_snaps() {
   have snap || return 0
   [ -e "$STATE/snap-hold" ] || return 0
   if grep -q '^ours none' "$STATE/snap-hold"; then
-    retry 5 2 snap refresh --unhold
+    retry 5 2 release_now
     say "snap refreshes are released"
   elif grep -q '^ours ' "$STATE/snap-hold"; then
     # The base image held them until some date: that again.

@@ -58,6 +58,10 @@ wait_until() {
   done
 }
 
+# has PATTERN: whether standard input has a line like that. Unlike `grep -q` it reads to the end: a program that still
+# writes into a closed pipe would end by SIGPIPE, and with pipefail a match would count as a failure.
+has() { grep -e "$1" >/dev/null; }
+
 # Words of JSON: one string, escaped and quoted. Control characters become spaces.
 json_string() {
   printf '%s' "$1" | tr '\001-\037\177' ' ' | awk 'BEGIN { RS = "\001" } { gsub(/["\\]/, "\\\\&"); printf "%s", $0 }
@@ -204,13 +208,13 @@ containerd_pins() {
 }
 
 # About one image of what `ctr images ls` lists, on standard input.
-of_digest() { awk -v r="$1" '$1 == r { print $3; exit }'; }
-of_labels() { awk -v r="$1" '$1 == r { print $NF; exit }'; }
+of_digest() { awk -v r="$1" '$1 == r && !n++ { print $3 }'; }
+of_labels() { awk -v r="$1" '$1 == r && !n++ { print $NF }'; }
 of_platforms() {
-  awk -v r="$1" '$1 == r { for (i = 4; i <= NF; i++) if ($i ~ /^[a-z]+\/[a-z0-9]/) { print $i; exit } }'
+  awk -v r="$1" '$1 == r && !n++ { for (i = 4; i <= NF; i++) if ($i ~ /^[a-z]+\/[a-z0-9]/ && !p++) print $i }'
 }
 # Of what `ctr images check` lists: "complete true" for an image that is all there and unpacked.
-of_state() { awk -v r="$1" '$1 == r { print $4, $NF; exit }'; }
+of_state() { awk -v r="$1" '$1 == r && !n++ { print $4, $NF }'; }
 
 # for_us PLATFORMS: whether an image's platforms have the one of this machine.
 for_us() {
@@ -286,6 +290,9 @@ for field, image in fields(data[5:5 + length]):
     for name in names:
         print("%s %s" % (name, "true" if pinned else "false"))'
 }
+
+# The version that nvidia-ctk names.
+toolkit_version() { nvidia-ctk --version | awk '/version/ && !n++ { print $NF }'; }
 
 # --- NVIDIA container toolkit ------------------------------------------------------------------------------------------
 

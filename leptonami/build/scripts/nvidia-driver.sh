@@ -87,7 +87,7 @@ no_nouveau() {
     >/etc/modprobe.d/leptonami-nouveau.conf
   if modinfo -k "$(uname -r)" nouveau >/dev/null 2>&1; then
     update-initramfs -u -k "$(uname -r)"
-    if lsmod | grep -q '^nouveau '; then
+    if lsmod | has '^nouveau '; then
       reboot_once "nouveau is loaded" || die "nouveau is loaded even after a reboot"
     fi
   fi

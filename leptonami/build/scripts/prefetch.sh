@@ -216,7 +216,7 @@ failed=0 comma="" listed=$(ctr -n k8s.io images ls)
   for index in "${!IMAGE_REFS[@]}"; do
     for name in "${IMAGE_REFS[$index]}" ${IMAGE_TAGS[$index]}; do
       pinned=$how
-      if [ "$how" = verified ] && ! printf '%s\n' "$seen" | grep -Fqx "$name true"; then
+      if [ "$how" = verified ] && ! grep -Fqx "$name true" <<<"$seen"; then
         pinned="not pinned"
         failed=$((failed + 1))
         warn "CRI does not show $name as pinned"

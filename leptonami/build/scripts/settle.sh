@@ -8,6 +8,9 @@
 
 # Snaps first: while this script waits for anything else, snapd may begin to refresh the SSM agent that runs it
 # (aws-parallelcluster issue 7159). What we hold is remembered, so that hygiene releases that and nothing else.
+# Before snapd 2.58 refreshes could only be put off until a date.
+hold_now() { snap refresh --hold || snap set system "refresh.hold=$(date -u -d '+3 days' +%Y-%m-%dT%H:%M:%SZ)"; }
+
 hold_snaps() {
   local before
   if [ ! -e "$STATE/snap-hold" ]; then
@@ -19,7 +22,7 @@ hold_snaps() {
     mv "$STATE/snap-hold.new" "$STATE/snap-hold"
   fi
   if grep -q '^ours' "$STATE/snap-hold"; then
-    retry 5 2 snap refresh --hold
+    retry 5 2 hold_now
     say "snap refreshes are held until hygiene"
   else
     say "the base image holds snap refreshes already"

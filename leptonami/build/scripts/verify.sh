@@ -91,7 +91,7 @@ not_held() {
   local held package
   held=$(apt-mark showhold) || return
   for package in "$@"; do
-    printf '%s\n' "$held" | grep -Fqx "$package" || printf '%s ' "$package"
+    grep -Fqx "$package" <<<"$held" || printf '%s ' "$package"
   done
 }
 
@@ -137,7 +137,7 @@ check_driver_loads() {
     observed="the builder has no GPU, so this cannot be checked"
     return
   fi
-  lsmod | grep -q '^nvidia ' || { observed="the nvidia module is not loaded" && return; }
+  lsmod | has '^nvidia ' || { observed="the nvidia module is not loaded" && return; }
   shown=$(nvidia-smi -L | grep -c '^GPU [0-9]')
   version=$(nvidia-smi --query-gpu=driver_version --format=csv,noheader | sort -u | tr '\n' ' ') || return
   observed="loaded, $shown of $gpus GPU(s) answer with ${version% }"
@@ -175,7 +175,7 @@ check_toolkit_version() {
   done
   if [ -n "$observed" ]; then return; fi
   observed=$1
-  evidence=$(nvidia-ctk --version | awk '/version/ { print $NF; exit }') || return
+  evidence=$(toolkit_version) || return
   if [ "$evidence" = "${1%%-*}" ]; then ok=true; else observed="nvidia-ctk says $evidence"; fi
 }
 
@@ -347,7 +347,7 @@ check_record_packages() {
 check_record_true() {
   local driver toolkit=""
   driver=$(modinfo -F version nvidia 2>/dev/null || true)
-  if have nvidia-ctk; then toolkit=$(nvidia-ctk --version | awk '/version/ { print $NF; exit }'); fi
+  if have nvidia-ctk; then toolkit=$(toolkit_version); fi
   kubelet_version
   same "kernel $(record_field kernel), containerd $(record_field containerd), runc $(record_field runc), kubelet $(record_field kubelet.version), driver $(record_field nvidia.driver), toolkit $(record_field nvidia.toolkit)" \
     "kernel $(uname -r), containerd $(containerd_version), runc $(runc --version | awk 'NR == 1 { print $3 }'), kubelet $kubelet, driver $driver, toolkit $toolkit"
@@ -407,7 +407,7 @@ check_seal() {
   expected="armed: removes the SSM agent's state when the machine stops"
   all "$(systemctl is-active --quiet leptonami-seal.service || echo "the unit is not active")" \
     "$(grep -qs '/var/lib/amazon/ssm/\*' /run/leptonami-seal.sh || echo "it does not remove /var/lib/amazon/ssm")" \
-    "$(systemctl cat leptonami-seal.service 2>/dev/null | grep -q '^ExecStop=/bin/bash /run/leptonami-seal.sh' || echo "it does nothing at stop")"
+    "$(systemctl cat leptonami-seal.service 2>/dev/null | has '^ExecStop=/bin/bash /run/leptonami-seal.sh' || echo "it does nothing at stop")"
 }
 
 # --- the answer -----------------------------------------------------------------------------------------------------

@@ -56,7 +56,7 @@ if modinfo nvidia >/dev/null 2>&1; then
   module_license=$(modinfo -F license nvidia)
 fi
 toolkit=""
-if have nvidia-ctk; then toolkit=$(nvidia-ctk --version | awk '/version/ { print $NF; exit }'); fi
+if have nvidia-ctk; then toolkit=$(toolkit_version); fi
 hold=""
 if [ -e "$STATE/snap-hold" ]; then hold=$(cat "$STATE/snap-hold"); fi
 # shellcheck source=/dev/null

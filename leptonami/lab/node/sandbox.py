@@ -33,7 +33,7 @@ CANARY_SECONDS = 20
 
 
 class Execution:
-    """A script that was started on a simulated machine.
+    """A script that was started on a simulated machine. Keep it: a script ends with the object that stands for it.
 
     Parameters
     ----------

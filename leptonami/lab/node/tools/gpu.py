@@ -146,6 +146,10 @@ def dkms(arguments: list[str]) -> None:
 
 def nvidia_smi(arguments: list[str]) -> None:
     """Be the driver's own check: the module must load, and fit the library."""
+    listing = arguments in (["-L"], ["--list-gpus"])
+    options, rest = flags([] if listing else arguments, "--query-gpu --format", "")
+    if rest or (options and (set(options) != {"--query-gpu", "--format"} or options["--format"] != ["csv,noheader"])):
+        raise Refused
     installed = packages()["installed"]
     library = next((v for n, v in installed.items() if re.match(r"nvidia-(utils|driver)", n)), "").partition("-")[0]
     if _load_nvidia() is not None:
@@ -166,13 +170,10 @@ def nvidia_smi(arguments: list[str]) -> None:
         out("No devices were found")
         raise Failed("", 6)
     name = machine()["gpu_name"] or "NVIDIA GPU"
-    if arguments in (["-L"], ["--list-gpus"]):
+    if listing:
         for number in range(count):
             out(f"GPU {number}: {name} (UUID: GPU-00000000-0000-4000-8000-{number:012d})")
         return
-    options, rest = flags(arguments, "--query-gpu --format", "")
-    if rest or (options and (set(options) != {"--query-gpu", "--format"} or options["--format"] != ["csv,noheader"])):
-        raise Refused
     if not options:
         out(f"NVIDIA-SMI {library}   Driver Version: {library}", *(f"|   {n}  {name}" for n in range(count)))
         return
