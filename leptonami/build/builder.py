@@ -43,8 +43,8 @@ CAPACITY_CODES = {
     "Unsupported",
     "VcpuLimitExceeded",
 }
-# How often EC2 may say that it does not know an instance that it launched, before that is believed.
-FORGOTTEN_AFTER = 4
+# How often in a row EC2 must say that it does not know an instance that it launched, before that is believed.
+FORGOTTEN_AFTER = 6
 PROPAGATION_S = 120.0
 RUNNING_S = 900.0
 ONLINE_S = 900.0
@@ -253,7 +253,7 @@ def launch(work: Work, site: Site, *, groups: list[str], profile: str | None) ->
                     work.journal.write("no-room", where=refused[-1])
                     work.progress.line(f"no room for {where} ({error.code}), trying the next")
                     continue
-                cleanup.replace(undo, f"builder {instance}", partial(terminate, target, [instance]))
+                cleanup.replace(undo, f"builder {instance}", partial(terminate, target, instance))
                 return Builder(instance, machine.type, subnet.id, subnet.zone, spot, tuple(refused))
     raise CapacityError(
         "AWS has no room for the builder: " + "; ".join(refused),
@@ -280,7 +280,7 @@ def adopt(work: Work, site: Site) -> Builder | None:
             hint="terminate them and start a new run",
         )
     instance = found[0]
-    work.cleanup.add(f"builder {instance['InstanceId']}", partial(terminate, work.target, [instance["InstanceId"]]))
+    work.cleanup.add(f"builder {instance['InstanceId']}", partial(terminate, work.target, instance["InstanceId"]))
     work.journal.write("builder-adopted", instance=instance["InstanceId"], state=instance["State"]["Name"])
     return Builder(
         instance=instance["InstanceId"],
@@ -414,31 +414,35 @@ def wait_online(work: Work, instance: str, *, timeout: float = ONLINE_S) -> str:
     )
 
 
-def terminate(target: Target, instances: list[str]) -> None:
-    """Terminate instances and wait until they are gone; their volumes and interfaces go with them.
+def terminate(target: Target, instance: str) -> None:
+    """Terminate an instance and wait until it is gone; its volumes and interfaces go with it.
 
-    An instance that EC2 does not know was launched a moment ago, or has been gone for an hour: it is asked for a while
-    before the latter is believed.
+    An instance that EC2 does not know was launched a moment ago, or has been gone for an hour: EC2 must say so several
+    times in a row before the latter is believed, and it is told again for as long as it shows the instance alive.
     """
     ec2 = target.client("ec2")
-    patience = iter(range(FORGOTTEN_AFTER))
+    unknown = 0
 
-    def ask() -> bool | None:
+    def ask() -> None:
         try:
-            target.call(ec2.terminate_instances, InstanceIds=instances)
+            target.call(ec2.terminate_instances, InstanceIds=[instance])
         except AwsError as error:
             if error.code != "InvalidInstanceID.NotFound":
                 raise
-            return True if next(patience, None) is None else None
-        return True
-
-    target.poll(ask, what=f"EC2 to know {', '.join(instances)}", timeout=RUNNING_S)
 
     def check() -> bool | None:
-        states = [state(target, instance) for instance in instances]
-        return all(each is None or each["State"]["Name"] == "terminated" for each in states) or None
+        nonlocal unknown
+        described = state(target, instance)
+        if described is None:
+            unknown += 1
+            return unknown >= FORGOTTEN_AFTER or None
+        unknown = 0
+        if described["State"]["Name"] not in {"shutting-down", "terminated"}:
+            ask()
+        return described["State"]["Name"] == "terminated" or None
 
-    target.poll(check, what=f"{', '.join(instances)} to be terminated", timeout=RUNNING_S, patient=True)
+    ask()
+    target.poll(check, what=f"{instance} to be terminated", timeout=RUNNING_S, patient=True)
 
 
 def find_tagged(target: Target, run_id: str) -> list[Any]:
@@ -455,6 +459,5 @@ def find_tagged(target: Target, run_id: str) -> list[Any]:
 
 def terminate_tagged(target: Target, run_id: str) -> None:
     """Terminate whatever this run launched: for a launch whose answer never came."""
-    instances = [each["InstanceId"] for each in find_tagged(target, run_id)]
-    if instances:
-        terminate(target, instances)
+    for each in find_tagged(target, run_id):
+        terminate(target, each["InstanceId"])
