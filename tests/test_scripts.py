@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 from dataclasses import replace
@@ -363,6 +364,26 @@ def test_both_templates_give_pods_what_they_need(tmp_path: Path, release: str, d
     assert "public.ecr.aws/eks-distro/kubernetes/pause" in second
     # What bootstrap writes is left alone: it would be overwritten.
     assert (machine.root / "etc/containerd/config.toml").read_text() == "version = 2\n"
+
+
+@pytest.mark.skipif(shutil.which("gpg") is None, reason="no gpg on this machine")
+def test_fingerprints_are_read_as_the_real_gpg_writes_them(tmp_path: Path) -> None:
+    home, other = tmp_path / "home", tmp_path / "other"
+    for folder in (home, other):
+        folder.mkdir(mode=0o700)
+    gpg = ["gpg", "--batch", "--homedir", str(home), "--passphrase", "", "--pinentry-mode", "loopback"]
+    for name in ("one@example.com", "two@example.com"):
+        # Each with a subkey, whose fingerprint is not the one that is pinned.
+        subprocess.run([*gpg, "--quick-generate-key", name, "default"], check=True, capture_output=True)
+    subprocess.run(["gpgconf", "--homedir", str(home), "--kill", "gpg-agent"], check=False, capture_output=True)
+    for names, count in ((("one@example.com",), 1), (("one@example.com", "two@example.com"), 2)):
+        key = tmp_path / f"key{count}"
+        key.write_bytes(subprocess.run([*gpg, "--armor", "--export", *names], check=True, capture_output=True).stdout)
+        program = f"{steps.body(steps.SCRIPTS / 'lib.sh')}\nkey_fingerprints {key} {other}"
+        done = subprocess.run(["bash", "-c", program], capture_output=True, text=True, check=True)
+        found = done.stdout.split()
+        assert len(found) == count
+        assert all(len(each) == 40 and each.isalnum() and each.isupper() for each in found)
 
 
 TOML = """\
