@@ -160,6 +160,15 @@ ProfileName = Annotated[
     str,
     Matching(r"[A-Za-z0-9_+=,.@-]{1,128}", "the name of an instance profile", "the name alone, not its ARN"),
 ]
+# https://docs.aws.amazon.com/IAM/latest/UserGuide/access_policies_boundaries.html
+PolicyArn = Annotated[
+    str,
+    Matching(
+        r"arn:aws[a-z-]*:iam::(?:[0-9]{12}|aws):policy/[A-Za-z0-9_+=,.@/-]{1,640}",
+        "the ARN of an IAM policy",
+        "such as arn:aws:iam::123456789012:policy/image-builders",
+    ),
+]
 # https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_EbsBlockDevice.html
 KmsKey = Annotated[
     str,
@@ -240,10 +249,23 @@ class Builder(Strict):
         default=(), max_length=5, description="Without any: a temporary one without inbound rules."
     )
     instance_profile: ProfileName | None = Field(default=None, description="Without one: a temporary, narrow one.")
+    permissions_boundary: PolicyArn | None = Field(
+        default=None, description="What the temporary profile's role can never exceed, whatever it is given."
+    )
     spot: bool = Field(default=False, description="Try spot capacity first, then on demand.")
     public_ip: Literal["auto", True, False] = Field(
         default="auto", description="Whether the builder gets a public address; auto is what the subnet does."
     )
+
+    @model_validator(mode="after")
+    def one_role(self) -> Builder:
+        """Refuse a boundary for a role that is not ours to make."""
+        if self.instance_profile is not None and self.permissions_boundary is not None:
+            raise Wrong(
+                "builder has instance_profile and permissions_boundary",
+                "the boundary is for the temporary role: put it on the role in your profile yourself, and leave it out",
+            )
+        return self
 
     @field_validator("instance_types", "subnets", "security_groups")
     @classmethod

@@ -281,25 +281,30 @@ def create_security_group(ground: Ground) -> None:
 
 
 def create_role(ground: Ground) -> None:
-    """Allow a role with a run's name and the plan's tag."""
-    ground.grant(
-        "NewRole",
-        "the builder's temporary role",
-        ["iam:CreateRole", "iam:TagRole"],
-        ground.iam("role", ground.temporary),
-        ground.requested,
-    )
-    ground.notes.append(
-        "who may make a role, fill it and pass it to an instance can give that instance any right: the names keep "
-        "this apart from other roles, but not from an account's secrets. With builder.instance_profile in the plan, "
-        "this policy writes nothing in IAM"
-    )
+    """Allow a role with a run's name and the plan's tag, with the plan's boundary if there is one."""
+    role, boundary = ground.iam("role", ground.temporary), ground.plan.builder.permissions_boundary
+    make, tag, fill = "iam:CreateRole", "iam:TagRole", "iam:PutRolePolicy"
+    why = "the builder's temporary role"
+    if boundary is None:
+        ground.grant("NewRole", why, [make, tag], role, ground.requested)
+        ground.grant("OwnRole", "its one policy, and its removal", fill, role)
+        ground.notes.append(
+            "whoever may make a role, fill it and pass it to an instance can give that instance any right in the "
+            "account. Name builder.permissions_boundary in the plan, or a builder.instance_profile of your own: then "
+            "this policy cannot be used for that"
+        )
+        return
+    bound = {"iam:PermissionsBoundary": boundary}
+    conditions = {"StringEquals": {**ground.requested["StringEquals"], **bound}}
+    ground.grant("NewRole", f"{why}, within the boundary", make, role, conditions)
+    ground.grant("TagRole", "its tags", tag, role, ground.requested)
+    ground.grant("FillRole", "its one policy, within the boundary", fill, role, {"StringEquals": bound})
 
 
 def own_role(ground: Ground) -> None:
-    """Allow filling and removing a role with a run's name."""
-    names = ["iam:PutRolePolicy", "iam:DeleteRolePolicy", "iam:DeleteRole"]
-    ground.grant("OwnRole", "its one policy, and its removal", names, ground.iam("role", ground.temporary))
+    """Allow removing a role with a run's name."""
+    names = ["iam:DeleteRolePolicy", "iam:DeleteRole"]
+    ground.grant("OwnRole", "its removal", names, ground.iam("role", ground.temporary))
 
 
 def create_profile(ground: Ground) -> None:
@@ -438,7 +443,7 @@ RULES: dict[str, Rule] = {
     "iam.DeleteInstanceProfile": own_profile,
     "iam.DeleteRole": own_role,
     "iam.DeleteRolePolicy": own_role,
-    "iam.PutRolePolicy": own_role,
+    "iam.PutRolePolicy": create_role,
     "iam.RemoveRoleFromInstanceProfile": own_profile,
     "ssm.SendCommand": send_command,
 }

@@ -61,6 +61,12 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "own parameter": {"base": {"ssm": "/team/base"}},
     "named": {"base": {"name": "ubuntu-eks/k8s_1.33/images/*"}},
     "own profile": {"builder": {"instance_types": ["m5.large"], "instance_profile": "image-builder"}},
+    "boundary": {
+        "builder": {
+            "instance_types": ["m5.large"],
+            "permissions_boundary": "arn:aws:iam::123456789012:policy/image-builders",
+        }
+    },
     "own network": {
         "builder": {
             "instance_types": ["m5.large"],
@@ -263,6 +269,44 @@ def test_a_plan_with_its_own_profile_writes_nothing_in_iam(tmp_path: Path) -> No
     assert not chosen.notes
     (note,) = for_plan(plan, account=ACCOUNT).notes
     assert "--builder-role" in note
+
+
+def test_a_boundary_is_asked_for_wherever_a_role_is_made_or_filled(tmp_path: Path) -> None:
+    chosen = for_plan(plan_of(tmp_path, **VARIANTS["boundary"]), account=ACCOUNT, purposes=["build"])
+    boundary = VARIANTS["boundary"]["builder"]["permissions_boundary"]
+    for sid in ("NewRole", "FillRole"):
+        assert statement(chosen, sid)["Condition"]["StringEquals"]["iam:PermissionsBoundary"] == boundary
+    assert set(statement(chosen, "OwnRole")["Action"]) == {"iam:DeleteRole", "iam:DeleteRolePolicy"}
+    # Nothing takes a boundary off, or a policy of another kind onto the role.
+    assert not [action for action in chosen.actions if "Boundary" in action or "Attach" in action]
+    assert not chosen.notes
+    (note,) = for_plan(plan_of(tmp_path), purposes=["build"]).notes
+    assert "permissions_boundary" in note
+
+
+def test_the_builders_policy_is_a_boundary_that_the_build_fits_into(tmp_path: Path) -> None:
+    """What is put into the temporary role is what `--builder` prints, to make the boundary from."""
+    plan = plan_of(tmp_path, **VARIANTS["boundary"])
+    request = requests.put_role_policy(plan, names(plan))
+    assert json.loads(request["PolicyDocument"]) == policy.builder_document(plan)
+    made = requests.create_role(plan, names(plan))
+    assert made["PermissionsBoundary"] == VARIANTS["boundary"]["builder"]["permissions_boundary"]
+    assert "PermissionsBoundary" not in requests.create_role(plan_of(tmp_path), names(plan))
+
+
+@pytest.mark.parametrize(
+    "builder",
+    [
+        {"permissions_boundary": "image-builders"},
+        {"permissions_boundary": "arn:aws:iam::1:policy/x"},
+        {"permissions_boundary": "arn:aws:iam::123456789012:role/x"},
+        {"permissions_boundary": "arn:aws:iam::123456789012:policy/x", "instance_profile": "mine"},
+    ],
+    ids=str,
+)
+def test_bad_boundaries(tmp_path: Path, builder: dict[str, str]) -> None:
+    with pytest.raises(InputError):
+        plan_of(tmp_path, builder={"instance_types": ["m5.large"], **builder})
 
 
 def test_what_the_plan_names_is_named(tmp_path: Path) -> None:

@@ -206,6 +206,68 @@ def test_a_plan_with_its_own_network_and_profile(lab: Lab, tmp_path: Path, monke
         executor.build(target, plan, runs=tmp_path / "other")
 
 
+BOUNDARY = "arn:aws:iam::123456789012:policy/image-builders"
+
+
+@pytest.fixture(scope="module")
+def boundary(lab: Lab) -> dict[str, Any]:
+    """A plan's changes that name a boundary, and the boundary."""
+    document = {"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "ssm:*", "Resource": "*"}]}
+    admin(lab, "iam").create_policy(PolicyName="image-builders", PolicyDocument=json.dumps(document))
+    return {"builder": {"instance_types": ["m5.large"], "permissions_boundary": BOUNDARY}}
+
+
+def test_a_plan_with_a_boundary_builds_within_it(
+    lab: Lab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, boundary: dict[str, Any]
+) -> None:
+    plan, before = plan_of(tmp_path, **boundary), lab.state()
+    with open_as(lab, statements_of(plan), monkeypatch) as target:
+        executor.build(target, plan, runs=tmp_path / "runs")
+        # And the same credentials make and fill no role without it.
+        iam, name = target.client("iam"), "leptonami-20261123-211500-a1b2c3"
+        tags = [{"Key": "leptonami:plan", "Value": "test"}]
+        role = {"RoleName": name, "AssumeRolePolicyDocument": TRUST, "Tags": tags}
+        with pytest.raises(CredentialsError, match="iam:CreateRole"):
+            target.call(iam.create_role, **role)
+        other = "arn:aws:iam::aws:policy/AmazonSSMManagedInstanceCore"
+        with pytest.raises(CredentialsError, match="iam:CreateRole"):
+            target.call(iam.create_role, **role, PermissionsBoundary=other)
+        admin(lab, "iam").create_role(RoleName=name, AssumeRolePolicyDocument=TRUST)
+        with pytest.raises(CredentialsError, match="iam:PutRolePolicy"):
+            target.call(iam.put_role_policy, RoleName=name, PolicyName="x", PolicyDocument=TRUST)
+        admin(lab, "iam").delete_role(RoleName=name)
+    assert difference(lab, before) == MADE
+
+
+@pytest.mark.parametrize(
+    ("sid", "call", "named", "left"),
+    [
+        ("NewRole", "CreateRole", "iam:CreateRole", {}),
+        ("TagRole", "CreateRole", "iam:TagRole", {}),
+        ("FillRole", "PutRolePolicy", "iam:PutRolePolicy", {}),
+        ("OwnRole", "SendCommand", "", {"roles": 1}),
+    ],
+)
+def test_with_a_boundary_and_without_one_statement(
+    lab: Lab,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    boundary: dict[str, Any],
+    sid: str,
+    call: str,
+    named: str,
+    left: dict[str, int],
+) -> None:
+    plan, before = plan_of(tmp_path, **boundary), lab.state()
+    # OwnRole is only missed at the end, so that something else has to fail for it to be seen.
+    without = (sid, "ScriptDocument") if sid == "OwnRole" else (sid,)
+    with open_as(lab, statements_of(plan, *without), monkeypatch) as target, pytest.raises(CredentialsError) as caught:
+        executor.build(target, plan, runs=tmp_path / "runs")
+    assert caught.value.resource == call
+    assert named in caught.value.message
+    assert difference(lab, before) == left
+
+
 # Without one statement ----------------------------------------------------------------------------------------------
 
 NO_STEPS: dict[str, Any] = {"steps": []}

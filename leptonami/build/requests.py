@@ -75,13 +75,16 @@ def create_role(plan: Plan, names: Names, *, partition: str = "aws") -> dict[str
         "Version": "2012-10-17",
         "Statement": [{"Effect": "Allow", "Principal": {"Service": service}, "Action": "sts:AssumeRole"}],
     }
-    return {
+    request: dict[str, Any] = {
         "RoleName": names.temporary,
         "AssumeRolePolicyDocument": json.dumps(trust),
         "Description": f"Temporary role of the builder of leptonami run {names.run}",
         "MaxSessionDuration": 3600,
         "Tags": names.tags("builder", plan.tags, temporary=True),
     }
+    if plan.builder.permissions_boundary is not None:
+        request["PermissionsBoundary"] = plan.builder.permissions_boundary
+    return request
 
 
 def put_role_policy(plan: Plan, names: Names, *, partition: str = "aws") -> dict[str, Any]:

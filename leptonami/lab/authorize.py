@@ -338,11 +338,22 @@ def ask_iam(response: Any, action: str) -> Iterator[Ask]:
         yield Ask(action)
         return
     arn = f"arn:aws:iam::{account}:{kind}{get('Path') or '/'}{name}"
-    yield Ask(action, arn, kind, tags)
+    yield Ask(action, arn, kind, {**tags, "iam:PermissionsBoundary": boundary_of(response, action, name)})
     if tags and action in {"iam:CreateRole", "iam:CreateInstanceProfile"}:
         yield Ask(action.replace("Create", "Tag"), arn, kind, tags)
     if action == "iam:AddRoleToInstanceProfile":
         yield pass_role(f"arn:aws:iam::{account}:role/{get('RoleName')}")
+
+
+def boundary_of(response: Any, action: str, role: str) -> tuple[str, ...]:
+    """Give the boundary that a role is to have, or has."""
+    if action == "iam:CreateRole":
+        found = response._get_param("PermissionsBoundary")
+    else:
+        found = next(
+            (each.permissions_boundary_arn for each in response.backend.get_roles() if each.name == role), None
+        )
+    return (found,) if found else ()
 
 
 def ask_ssm(response: Any, action: str) -> Iterator[Ask]:
