@@ -537,3 +537,17 @@ def test_plan_show_needs_no_credentials(tmp_path: Path) -> None:
     process = cli(None, "plan", "show", "plan.yaml", "--offline", "--json", cwd=tmp_path)
     out, _ = process.communicate(timeout=60)
     assert json.loads(out)["actions"][0]["call"] == "ec2.CreateSecurityGroup"
+
+
+def test_a_plan_that_publishes_is_published_after_its_checks(lab: Lab, target: Target, tmp_path: Path) -> None:
+    plan = plan_of(tmp_path, publish={"ssm_parameter": "/leptonami/tests", "deprecate_after": "90d"})
+    result = build(target, plan, tmp_path)
+    record = json.loads((result.run.folder / "publish.json").read_text())
+    assert record["state"] == "published"
+    name = "/leptonami/tests/ubuntu-eks/22.04/1.33/amd64/latest"
+    ssm = target.client("ssm")
+    assert ssm.get_parameter(Name=name)["Parameter"]["Value"] == result.image.id
+    (image,) = target.client("ec2").describe_images(ImageIds=[result.image.id])["Images"]
+    assert image["DeprecationTime"]
+    outline = planner.outline(plan, preflight.imagine(plan, result.run.id), result.run.id)
+    assert "ssm.PutParameter" in [each.call for each in outline.actions]

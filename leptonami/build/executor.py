@@ -21,6 +21,7 @@ from leptonami.build.past import Past
 from leptonami.build.work import Work
 from leptonami.errors import CheckFailed, InputError, Interrupted, LeptonamiError
 from leptonami.progress import Progress, Silent, Stage, Stages
+from leptonami.publish import publishing
 from leptonami.runs import Run, now
 from leptonami.target import Provenance, Target
 
@@ -95,7 +96,8 @@ def build(
     Returns
     -------
     BuildResult
-        With the image, which is available and whose every claim was verified on the builder.
+        With the image, which is available and whose every claim was verified on the builder; and published, where
+        the plan asks for it (`publish.json` in the run's folder).
 
     Raises
     ------
@@ -116,7 +118,11 @@ def build(
     begun = resume and run_id is not None and (runs / run_id / "journal.jsonl").exists()
     run = Run.open(runs, run_id or "") if begun else Run.create(runs, run_id)
     with run.lock():
-        return _Build(target, plan, run, progress or Silent(), keep_on_error=keep_on_error).run_all()
+        result = _Build(target, plan, run, progress or Silent(), keep_on_error=keep_on_error).run_all()
+        if not plan.publish.asks_for_nothing:
+            # The image is made and its record written: should this fail, `leptonami publish RUN` takes it up again.
+            publishing.publish(target, plan, result.image.id, run, progress)
+    return result
 
 
 class _Build:

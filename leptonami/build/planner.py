@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 from leptonami.build import preflight, requests, steps
 from leptonami.build.estimate import Estimate, estimate
 from leptonami.build.executor import context
+from leptonami.publish import publishing
+from leptonami.publish.model import Order
 
 if TYPE_CHECKING:
     from leptonami.plan import Plan
@@ -111,6 +113,15 @@ def outline(plan: Plan, site: preflight.Site, run_id: str) -> Outline:
         act("iam.DeleteRole", "the role", {"RoleName": names.temporary})
     if not plan.builder.security_groups:
         act("ec2.DeleteSecurityGroup", "its group", {"GroupId": "<the group>"})
+    ordered = Order.of_plan(plan)
+    for call in publishing.calls(ordered):
+        if not call.partition(".")[2].startswith(("Describe", "Get", "List")):
+            act(
+                call,
+                "publish",
+                {"publish": plan.publish.model_dump(mode="json", exclude_defaults=True)},
+                temporary=False,
+            )
     return Outline(
         base=site.base.as_dict(),
         image_name=site.image_name,
