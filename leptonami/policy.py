@@ -474,7 +474,9 @@ def use_key(
     EBS needs these five for encrypted volumes and snapshots; with the default key `aws/ebs`, that key's own policy
     allows them to everybody in the account. https://docs.aws.amazon.com/ebs/latest/userguide/ebs-encryption-requirements.html
     """
-    through = [f"ec2.{each}.amazonaws.com" for each in dict.fromkeys([region, *more])]
+    # Which domain KMS means in China is not clear from its documentation: either will do.
+    domains = ["amazonaws.com", "amazonaws.com.cn"] if ground.partition == "aws-cn" else ["amazonaws.com"]
+    through = [f"ec2.{each}.{domain}" for each in dict.fromkeys([region, *more]) for domain in domains]
     service: dict[str, str | Sequence[str]] = {"kms:ViaService": through[0] if len(through) == 1 else through}
     text, alias = key, None
     if found := re.fullmatch(r"(?:(arn:[^:]+:kms:[^:]+:\d{12}):)?(alias/.+)", key):

@@ -619,3 +619,42 @@ def test_a_wrong_plan_is_exit_code_2(tmp_path: Path, monkeypatch: pytest.MonkeyP
     with pytest.raises(SystemExit) as caught:
         cli.main(["policy", str(tmp_path / "bad.yaml")])
     assert caught.value.code == 2
+
+
+# docs/policy.md -----------------------------------------------------------------------------------------------------
+
+DOCS = ROOT / "docs" / "policy.md"
+
+
+def everything(folder: Path) -> list[Statement]:
+    """Give every statement that there is, by the plans that need them."""
+    with_boundary = VARIANTS["boundary"]
+    key = {"root_volume": {"size_gib": 30, "kms_key": "alias/home"}, "publish": PUBLISH}
+    found: dict[str, Statement] = {}
+    for changes in ({}, with_boundary, VARIANTS["own profile"], key):
+        for each in for_plan(plan_of(folder, **changes)).statements:
+            found.setdefault(each.sid, each)
+    return list(found.values())
+
+
+def statements_table(folder: Path) -> str:
+    """Write the table of the statements."""
+    lines = ["| Statement | for | allows | why |", "|---|---|---|---|"]
+    for each in everything(folder):
+        actions = ", ".join(f"`{action}`" for action in each.actions)
+        lines.append(f"| `{each.sid}` | {', '.join(each.purposes)} | {actions} | {each.why} |")
+    return "\n".join(lines)
+
+
+def test_the_page_names_every_statement(tmp_path: Path) -> None:
+    text = DOCS.read_text()
+    assert statements_table(tmp_path) in text, "python tests/test_policy.py writes it anew"
+
+
+if __name__ == "__main__":
+    import tempfile
+
+    with tempfile.TemporaryDirectory() as name:
+        head, begin, rest = DOCS.read_text().partition("<!-- statements: begin -->\n")
+        rest = rest[rest.index("<!-- statements: end -->") :]
+        DOCS.write_text(f"{head}{begin}{statements_table(Path(name))}\n{rest}")
