@@ -71,7 +71,7 @@ def test_other_refusals_keep_their_code(target: Target) -> None:
 
 def test_no_credentials_say_what_to_do() -> None:
     with connect(region="us-west-2") as target, pytest.raises(CredentialsError, match="credentials") as caught:
-        target.identity().account
+        target.identity()
     assert "--aws lab" in str(caught.value.hint)
 
 
@@ -103,7 +103,7 @@ def test_an_unreachable_endpoint_is_not_a_stack_trace(monkeypatch: pytest.Monkey
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "b")
     monkeypatch.setattr("botocore.retries.standard.ExponentialBackoff.delay_amount", lambda *_: 0.0)
     with connect(region="us-west-2") as target, pytest.raises(LeptonamiError, match="cannot be reached") as caught:
-        target.identity().account
+        target.identity()
     assert "AWS_ENDPOINT_URL" in str(caught.value.hint)
 
 
