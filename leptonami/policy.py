@@ -175,7 +175,9 @@ class Ground:
 
     def __init__(self, plan: Plan, *, account: str, partition: str, builder_role: str | None) -> None:
         self.plan, self.account, self.partition = plan, account, partition
-        self.actions = planner.outline(plan, preflight.imagine(plan, EXAMPLE_RUN), EXAMPLE_RUN).actions
+        outline = planner.outline(plan, preflight.imagine(plan, EXAMPLE_RUN), EXAMPLE_RUN)
+        # What a build publishes at its end is `publish`'s, which asks for more than what it announces.
+        self.actions = tuple(action for action in outline.actions if action.purpose != "publish")
         self.builder_role = builder_role
         self.notes: list[str] = []
         self._grants: dict[str, Statement] = {}
@@ -685,6 +687,8 @@ def for_plan(
     wanted = set(purposes)
     if "build" in wanted:
         build(ground)
+        if "publish" not in wanted and not plan.publish.asks_for_nothing:
+            ground.notes.append("the plan publishes at the end of its build, which --for publish allows")
     if "publish" in wanted:
         publish(ground)
     if "sweep" in wanted:

@@ -306,7 +306,7 @@ def translate_client(error: Any) -> LeptonamiError:
         return CredentialsError(
             f"these credentials may not do this ({code}): {message}",
             resource=operation,
-            hint="allow what the message names to whoever runs this; `leptonami policy PLAN` prints all that a plan needs",
+            hint=f"allow {operation} to the role or user that runs this: `leptonami policy PLAN` prints what it needs",
         )
     return AwsError(code, operation, message)
 

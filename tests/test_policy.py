@@ -427,6 +427,14 @@ def test_a_plan_that_publishes_nothing_needs_nothing_for_it(tmp_path: Path) -> N
     assert for_plan(plan_of(tmp_path), purposes=["publish"]).statements == ()
 
 
+def test_a_build_that_publishes_is_said_to_need_both(tmp_path: Path) -> None:
+    plan = plan_of(tmp_path, publish=PUBLISH)
+    build = for_plan(plan, purposes=["build"])
+    assert "ec2:CopyImage" not in build.actions
+    assert any("--for publish" in note for note in build.notes)
+    assert not any("--for publish" in note for note in for_plan(plan).notes)
+
+
 def test_aws_understands_what_publishing_needs(tmp_path: Path) -> None:
     chosen = publishing(tmp_path)
     assert [line for each in chosen.statements for line in complaints(each)] == []

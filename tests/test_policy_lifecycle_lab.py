@@ -67,7 +67,8 @@ def statements_of(plan: Plan, purpose: Purpose, *without: str) -> tuple[Statemen
 
 
 def built(lab: Lab, plan: Plan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> executor.BuildResult:
-    """Build with the administrator's key."""
+    """Build with the administrator's key, and publish nothing yet."""
+    plan = plan.model_copy(update={"publish": plans.Publish()})
     for name, value in lab.environment.items():
         monkeypatch.setenv(name, value)
     with connect("lab", region=HOME) as target:
@@ -281,3 +282,11 @@ def test_loose_parts_go_only_with_their_statement(
     assert bool(swept.failed) is not allowed
     if not allowed:
         run_sweep_as_admin(lab, tmp_path, monkeypatch)
+
+
+def test_a_build_that_publishes_succeeds_with_both(lab: Lab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    plan, before = plan_of(tmp_path), lab.state()
+    chosen = for_plan(plan, account=ACCOUNT, purposes=["build", "publish"])
+    with open_as(lab, chosen.statements, monkeypatch) as target:
+        executor.build(target, plan, runs=tmp_path / "runs")
+    assert difference(lab, before) == {"images": 2, "snapshots": 2, "parameters": 4}
