@@ -20,9 +20,14 @@ def console(stream: TextIO | None = None) -> Console:
     return Console(file=stream or sys.stdout, highlight=False, soft_wrap=False, emoji=False, markup=False)
 
 
+def tame(text: str) -> str:
+    """Take out what could drive a terminal; what comes from a log, a tag or a file may hold it."""
+    return "".join(each if each.isprintable() or each in "\n\t" else "\N{REPLACEMENT CHARACTER}" for each in text)
+
+
 def say(text: str) -> None:
     """Tell the story: a line on standard error, so that standard output stays data."""
-    print(text, file=sys.stderr, flush=True)  # noqa: T201
+    print(tame(text), file=sys.stderr, flush=True)  # noqa: T201
 
 
 def print_json(value: Any) -> None:
@@ -39,11 +44,12 @@ def print_table(
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(title=title, box=box.SIMPLE_HEAD, title_justify="left", pad_edge=False)
+    heading = None if title is None else Text(tame(title))
+    table = Table(title=heading, box=box.SIMPLE_HEAD, title_justify="left", pad_edge=False)
     for column in columns:
         table.add_column(column, overflow="fold")
     for row in rows:
-        table.add_row(*(Text("" if cell is None else str(cell)) for cell in row))
+        table.add_row(*(Text("" if cell is None else tame(str(cell))) for cell in row))
     console().print(table)
 
 

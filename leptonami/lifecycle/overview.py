@@ -92,7 +92,7 @@ def from_journal(known: KnownRun) -> list[str]:
     owned: dict[tuple[str, str], None] = {}
     pending: dict[str, Mapping[str, Any]] = {}
     for entry in known.entries:
-        event, action = entry.get("event"), text(entry, "action") or ""
+        event, action = text(entry, "event"), text(entry, "action") or ""
         if event == "intent":
             pending[action] = entry
             continue
