@@ -227,7 +227,7 @@ def assemble(settings: Settings, world: World) -> tuple[Application, str]:
     from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
     from moto.sts.responses import TokenResponse
 
-    from leptonami.lab import authorize, iam, seeds
+    from leptonami.lab import authorize, filters, iam, seeds
     from leptonami.lab.ec2 import LabEC2
     from leptonami.lab.iam import LabIAM
     from leptonami.lab.machines import Machines
@@ -237,6 +237,7 @@ def assemble(settings: Settings, world: World) -> tuple[Application, str]:
     if settings.seed is not None:
         mock_random.seed(settings.seed)
     iam.seed()
+    filters.install()
     application = Application(world, settings, DomainDispatcherApplication(create_backend_app), seeds.seed)
     with world.lock:
         seeds.seed(settings.region)
