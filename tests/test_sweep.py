@@ -592,6 +592,12 @@ def test_a_run_that_was_killed_is_swept_clean(lab: Lab, target: Target, me: str,
     assert counts(lab) == between
     assert all(name.split(".")[1].startswith(("Describe", "Get", "List")) for name in lab.calls()), lab.calls()
     assert dry.run is None
+    kinds = [each.resource.kind for each in dry.plan.removals]
+    # The builder's own volume and interface, and one of each that nobody has.
+    assert {kind: kinds.count(kind) for kind in kinds} == {
+        **dict.fromkeys(("instance", "image", "snapshot", "interface", "group", "profile", "role"), 1),
+        "volume": 2,
+    }
     assert len(list(tmp_path.iterdir())) == 1, "a dry run leaves no folder"
     done = sweeping.sweep(target, runs=tmp_path, act=True)
     assert counts(lab) == before
@@ -704,6 +710,10 @@ def test_other_peoples_things_survive(lab: Lab, target: Target, me: str, tmp_pat
     assert found.outcomes == ()
     assert lab.state(ids=True) == before
     assert any(each.owner == "bob" for each in found.plan.left)
+    # What has some of our tags, or has them where no run puts them, is named.
+    odd = [each.resource.kind for each in found.plan.left if "not as a run sets them" in each.why]
+    assert odd.count("volume") == len(OURS)
+    assert {"snapshot", "group"} <= set(odd)
     named = sweeping.sweep(target, runs=tmp_path, owners=["bob"], act=True)
     assert [each.resource.kind for each in named.outcomes] == ["volume"]
 

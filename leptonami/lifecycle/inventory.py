@@ -249,25 +249,28 @@ def volume(found: Mapping[str, Any], region: str) -> Resource:
 def commands(target: Target, region: str, instances: Iterable[Resource]) -> list[Resource]:
     """List the commands that still run on these instances. They have no tags; what they run on has."""
     ssm = target.client("ssm", region)
+    builders = {each.id: each for each in instances}
     found: dict[str, Resource] = {}
-    for each in instances:
-        for status in ("Pending", "InProgress"):
-            request: dict[str, Any] = {"InstanceId": each.id, "Filters": [{"key": "Status", "value": status}]}
-            for command in listed(target, ssm, "list_commands", "Commands", **request):
-                # Somebody who looks at the builder may have sent one of their own.
-                if each.run is None or not command.get("Comment", "").startswith(f"leptonami {each.run} "):
-                    continue
-                found[command["CommandId"]] = Resource(
-                    "command",
-                    command["CommandId"],
-                    region,
-                    each.tags,
-                    state=command.get("Status", status),
-                    name=command.get("Comment", ""),
-                    created=command.get("RequestedDateTime"),
-                    holder=each.id,
-                    parts=tuple(command.get("InstanceIds", [])),
-                )
+    for status in ("Pending", "InProgress") if builders else ():
+        filters = [{"key": "Status", "value": status}]
+        for command in listed(target, ssm, "list_commands", "Commands", Filters=filters):
+            machines = tuple(command.get("InstanceIds", []))
+            builder = next((builders[each] for each in machines if each in builders), None)
+            # Somebody who looks at a builder may have sent one of their own.
+            if builder is None or not command.get("Comment", "").startswith(f"leptonami {builder.run} "):
+                continue
+            # The listing of one status may be over when the other begins: one command, once.
+            found[command["CommandId"]] = Resource(
+                "command",
+                command["CommandId"],
+                region,
+                builder.tags,
+                state=command.get("Status", status),
+                name=command.get("Comment", ""),
+                created=command.get("RequestedDateTime"),
+                holder=builder.id,
+                parts=machines,
+            )
     return list(found.values())
 
 
@@ -275,28 +278,24 @@ def identities(target: Target) -> list[Resource]:
     """List IAM's roles and profiles with the names that runs give. Their tags take a call each."""
     iam = target.client("iam")
     found: list[Resource] = []
+    # By role: the profiles that hold it, whosever they are.
+    holders: dict[str, list[str]] = {}
     paged: dict[str, Any] = {"PaginationConfig": {"PageSize": PAGE}}
     for profile in listed(target, iam, "list_instance_profiles", "InstanceProfiles", **paged):
         name = profile["InstanceProfileName"]
-        if not is_temporary(name):
-            continue
+        roles = tuple(role["RoleName"] for role in profile.get("Roles", []))
+        for role in roles:
+            holders.setdefault(role, []).append(name)
         # What lists them leaves their tags out.
-        asked = unless_gone(target, iam.get_instance_profile, InstanceProfileName=name)
-        if asked is not None:
+        if is_temporary(name) and (asked := unless_gone(target, iam.get_instance_profile, InstanceProfileName=name)):
             each = asked["InstanceProfile"]
-            roles = tuple(role["RoleName"] for role in each.get("Roles", []))
             known = {"name": name, "created": each.get("CreateDate"), "parts": roles}
             found.append(Resource("profile", name, GLOBAL, tags_of(each), **known))
     for role in listed(target, iam, "list_roles", "Roles", **paged):
         name = role["RoleName"]
-        if not is_temporary(name):
-            continue
-        asked = unless_gone(target, iam.get_role, RoleName=name)
-        if asked is not None:
+        if is_temporary(name) and (asked := unless_gone(target, iam.get_role, RoleName=name)):
             each = asked["Role"]
-            held = listed(target, iam, "list_instance_profiles_for_role", "InstanceProfiles", RoleName=name)
-            profiles = tuple(one["InstanceProfileName"] for one in held)
-            known = {"name": name, "created": each.get("CreateDate"), "parts": profiles}
+            known = {"name": name, "created": each.get("CreateDate"), "parts": tuple(holders.get(name, []))}
             found.append(Resource("role", name, GLOBAL, tags_of(each), **known))
     return found
 

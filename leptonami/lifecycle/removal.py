@@ -57,8 +57,8 @@ class Remover:
     def __init__(self, target: Target, journal: Journal, progress: Progress) -> None:
         self.target, self.journal, self.progress = target, journal, progress
         self.gone: set[tuple[str, str]] = set()
-        # Instances that did not go: nothing lets go of what they hold, however long one waits.
-        self.stuck: set[str] = set()
+        # Runs of which an instance or an image did not go: what it holds is not let go of, however long one waits.
+        self.stuck: set[str | None] = set()
 
     def run(self, resources: Sequence[Resource]) -> list[Outcome]:
         """Remove them, in the order they are given in, which is that of their kinds."""
@@ -66,14 +66,15 @@ class Remover:
         instances = [each for each in resources if each.kind == "instance"]
         waited = False
         for each in resources:
-            if each.kind == "instance":
-                if not waited:
-                    outcomes += self.terminate(instances)
-                    self.stuck = {each.resource.id for each in outcomes if failed_instance(each)}
-                    waited = True
-                continue
             self.progress.update(f"{each.kind} {each.id}")
-            outcomes.append(self.remove(each))
+            if each.kind == "instance":
+                ended = [] if waited else self.terminate(instances)
+                waited = True
+            else:
+                ended = [self.remove(each)]
+            if each.kind in {"instance", "image"}:
+                self.stuck |= {one.resource.run for one in ended if one.outcome == "failed"}
+            outcomes += ended
         return outcomes
 
     def remove(self, resource: Resource) -> Outcome:
@@ -105,8 +106,9 @@ class Remover:
             return Outcome(resource, "failed", str(error))
         return Outcome(resource, "removed" if done else "was not there")
 
-    def patiently(self, what: str, method: Callable[..., Any], **request: Any) -> bool:
+    def patiently(self, resource: Resource, method: Callable[..., Any], **request: Any) -> bool:
         """Call until what still holds the thing has let go."""
+        what, patience = resource.id, 0.0 if resource.run in self.stuck else UNUSED_S
 
         def once() -> bool | None:
             try:
@@ -120,7 +122,7 @@ class Remover:
 
         busy: list[AwsError] = []
         try:
-            return self.target.poll(once, what=f"{what} to be unused", timeout=0 if self.stuck else UNUSED_S)
+            return self.target.poll(once, what=f"{what} to be unused", timeout=patience)
         except Timeout as error:
             raise BuildError(f"still in use: {busy[-1].aws_message}", resource=what) from error
 
@@ -201,22 +203,22 @@ class Remover:
         if (resource.region, resource.id) in self.gone:
             return True
         ec2 = self.target.client("ec2", resource.region)
-        return self.patiently(resource.id, ec2.delete_snapshot, SnapshotId=resource.id)
+        return self.patiently(resource, ec2.delete_snapshot, SnapshotId=resource.id)
 
     def interface(self, resource: Resource) -> bool:
         """Delete an interface; with its instance it went by itself."""
         ec2 = self.target.client("ec2", resource.region)
-        return self.patiently(resource.id, ec2.delete_network_interface, NetworkInterfaceId=resource.id)
+        return self.patiently(resource, ec2.delete_network_interface, NetworkInterfaceId=resource.id)
 
     def volume(self, resource: Resource) -> bool:
         """Delete a volume; with its instance it went by itself."""
         ec2 = self.target.client("ec2", resource.region)
-        return self.patiently(resource.id, ec2.delete_volume, VolumeId=resource.id)
+        return self.patiently(resource, ec2.delete_volume, VolumeId=resource.id)
 
     def group(self, resource: Resource) -> bool:
         """Delete a security group."""
         ec2 = self.target.client("ec2", resource.region)
-        return self.patiently(resource.id, ec2.delete_security_group, GroupId=resource.id)
+        return self.patiently(resource, ec2.delete_security_group, GroupId=resource.id)
 
     def profile(self, resource: Resource) -> bool:
         """Delete an instance profile, without its role first."""
@@ -239,11 +241,6 @@ class Remover:
             call(iam.detach_role_policy, RoleName=resource.id, PolicyArn=policy["PolicyArn"])
         call(iam.delete_role, RoleName=resource.id)
         return True
-
-
-def failed_instance(outcome: Outcome) -> bool:
-    """Tell whether this is an instance that should have gone and is still there."""
-    return outcome.resource.kind == "instance" and outcome.outcome == "failed"
 
 
 def deregister(target: Target, region: str, image: str) -> set[str]:
