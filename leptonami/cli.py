@@ -102,8 +102,9 @@ def main(arguments: list[str] | None = None) -> None:
             raise
         report(error)
         code = error.exit_code
-    except BrokenPipeError:
-        # `leptonami ... | head`: the reader has gone, which is no fault.
-        sys.stderr.close()
-        code = 0
+    except OSError as error:
+        if os.environ.get("LEPTONAMI_DEBUG"):
+            raise
+        report(LeptonamiError(f"{error.strerror or error}", resource=error.filename and str(error.filename)))
+        code = LeptonamiError.exit_code
     sys.exit(code if isinstance(code, int) else 0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import sys
 from collections.abc import Iterable, Mapping, Sequence
@@ -27,7 +28,9 @@ def tame(text: str) -> str:
 
 def say(text: str) -> None:
     """Tell the story: a line on standard error, so that standard output stays data."""
-    print(tame(text), file=sys.stderr, flush=True)  # noqa: T201
+    # Nobody may be listening any more (a closed terminal, `2>&1 | head`): that is no reason to stop.
+    with contextlib.suppress(OSError, ValueError):
+        print(tame(text), file=sys.stderr, flush=True)  # noqa: T201
 
 
 def print_json(value: Any) -> None:
@@ -36,9 +39,7 @@ def print_json(value: Any) -> None:
     sys.stdout.write("\n")
 
 
-def print_table(
-    columns: Sequence[str], rows: Iterable[Sequence[object]], *, title: str | None = None
-) -> None:
+def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, title: str | None = None) -> None:
     """Write a table that fits the screen. Cells are text, never markup: they may come from a cluster or a log."""
     from rich import box
     from rich.table import Table

@@ -45,11 +45,44 @@ class Stage:
     seconds: float
 
 
+class Steady:
+    """Passes progress on until that fails: a closed terminal or pipe must not stop a build, nor its clean-up."""
+
+    def __init__(self, progress: Progress) -> None:
+        self._progress = progress
+
+    def _tell(self, what: str, *arguments: Any) -> None:
+        try:
+            getattr(self._progress, what)(*arguments)
+        except Exception:
+            self._progress = Silent()
+
+    def begin(self, title: str) -> None:
+        """Begin a stage."""
+        self._tell("begin", title)
+
+    def update(self, detail: str, fraction: float | None = None) -> None:
+        """Say how far the stage is."""
+        self._tell("update", detail, fraction)
+
+    def line(self, text: str) -> None:
+        """Show a line of live output."""
+        self._tell("line", text)
+
+    def end(self, outcome: str) -> None:
+        """End the stage."""
+        self._tell("end", outcome)
+
+    def close(self) -> None:
+        """Leave the screen in order."""
+        self._tell("close")
+
+
 class Stages:
     """Runs stages one after another, reports them, and remembers how long each took."""
 
     def __init__(self, progress: Progress) -> None:
-        self.progress = progress
+        self.progress = Steady(progress)
         self.ended: list[Stage] = []
 
     @contextlib.contextmanager

@@ -385,11 +385,13 @@ def connect(aws: str = "account", *, region: str | None = None, profile: str | N
     CredentialsError
         If the profile does not exist.
     """
-    if aws == "account" or os.environ.get(f"LEPTONAMI_{aws.upper()}"):
+    if aws == "account":
         return open_target(os.environ, region=region, profile=profile)
+    if os.environ.get(f"LEPTONAMI_{aws.upper()}"):
+        return open_target(os.environ, region=region, alone=True)
     plugin = start(aws)
     try:
-        target = open_target({**os.environ, **plugin.environment}, region=region, profile=profile)
+        target = open_target({**os.environ, **plugin.environment}, region=region, alone=True)
     except BaseException:
         plugin.stop()
         raise
@@ -414,21 +416,41 @@ def start(aws: str) -> Plugin:
     return plugin
 
 
-def open_target(environment: Mapping[str, str], *, region: str | None, profile: str | None) -> Target:
-    """Make the target that an environment describes (AWS_ENDPOINT_URL, AWS_REGION, the usual credentials)."""
+# Where botocore looks for a profile and its files: nowhere.
+ALONE = {
+    "profile": (None, None, None, None),
+    "config_file": (None, None, os.devnull, None),
+    "credentials_file": (None, None, os.devnull, None),
+}
+
+
+def open_target(
+    environment: Mapping[str, str], *, region: str | None, profile: str | None = None, alone: bool = False
+) -> Target:
+    """Make the target that an environment describes (AWS_ENDPOINT_URL, AWS_REGION, the usual credentials).
+
+    `alone` leaves the user's own profile and AWS files out: a lab needs none of them, nor stumbles over a stale one.
+    """
     import boto3
     from botocore.exceptions import BotoCoreError
+    from botocore.session import Session
 
     endpoint = environment.get("AWS_ENDPOINT_URL")
     credentials: dict[str, str] = {}
-    if environment is not os.environ:
+    if alone:
         credentials = {
             "aws_access_key_id": environment["AWS_ACCESS_KEY_ID"],
             "aws_secret_access_key": environment["AWS_SECRET_ACCESS_KEY"],
         }
     chosen = region or environment.get("AWS_REGION") or environment.get("AWS_DEFAULT_REGION")
     try:
-        session = boto3.Session(profile_name=profile, region_name=chosen, **credentials)  # type: ignore[arg-type]
+        own: Any = Session(session_vars=ALONE) if alone else None
+        session = boto3.Session(
+            profile_name=profile,
+            region_name=chosen,
+            botocore_session=own,
+            **credentials,
+        )
     except BotoCoreError as error:
         raise translate_botocore(error, "session") from error
     if not session.region_name:

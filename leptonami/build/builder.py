@@ -256,7 +256,7 @@ def launch(work: Work, site: Site, *, groups: list[str], profile: str | None) ->
                 cleanup.replace(undo, f"builder {instance}", partial(terminate, target, instance))
                 return Builder(instance, machine.type, subnet.id, subnet.zone, spot, tuple(refused))
     raise CapacityError(
-        "AWS has no room for the builder: " + "; ".join(refused),
+        "AWS has no room for the builder\n" + "\n".join(f"    {each}" for each in refused),
         resource=f"{plan.path}: builder.instance_types",
         hint="add instance types or subnets in other zones, or try again later",
     )

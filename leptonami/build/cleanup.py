@@ -6,7 +6,7 @@ import contextlib
 import signal
 import threading
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from leptonami.console import say
@@ -76,16 +76,13 @@ class Cleanup:
         return self.done
 
     def _remove(self, what: str, remove: Callable[[], Any]) -> Removal:
-        try:
-            with self.journal.action("remove", what=what):
-                remove()
-        except AwsError as error:
-            if error.code in GONE_CODES:
-                return Removal(what, "was not there")
-            return Removal(what, "failed", str(error))
-        except LeptonamiError as error:
-            return Removal(what, "failed", str(error))
-        return Removal(what, "removed")
+        # Nothing keeps a removal from being tried: neither a journal that cannot be written nor the removal before it.
+        with contextlib.suppress(OSError):
+            self.journal.write("intent", action="remove", what=what)
+        done = attempt(what, remove)
+        with contextlib.suppress(OSError):
+            self.journal.write("done", action="remove", **asdict(done))
+        return done
 
     @property
     def left(self) -> list[Removal]:
@@ -93,9 +90,27 @@ class Cleanup:
         return [each for each in self.done if each.outcome == "failed"]
 
 
+def attempt(what: str, remove: Callable[[], Any]) -> Removal:
+    """Remove one thing, and say what came of it whatever it was."""
+    try:
+        remove()
+    except AwsError as error:
+        if error.code in GONE_CODES:
+            return Removal(what, "was not there")
+        return Removal(what, "failed", str(error))
+    except LeptonamiError as error:
+        return Removal(what, "failed", str(error))
+    except Exception as error:  # a fault of ours must not leave the rest behind
+        return Removal(what, "failed", f"{type(error).__name__}: {error}")
+    return Removal(what, "removed")
+
+
 @contextlib.contextmanager
 def uninterrupted() -> Iterator[None]:
-    """Let a Ctrl-C wait until the block is done: what is left behind costs money. The third one goes through."""
+    """Let a Ctrl-C wait until the block is done: what is left behind costs money. The third one goes through.
+
+    So does what ends a job or a terminal (SIGTERM, SIGHUP): it waits.
+    """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -104,13 +119,14 @@ def uninterrupted() -> Iterator[None]:
     def held(number: int, frame: Any) -> None:
         nonlocal pressed
         pressed += 1
-        if pressed >= 3:
-            signal.signal(signal.SIGINT, previous)
+        if pressed >= 3 and number == signal.SIGINT:
+            signal.signal(signal.SIGINT, before[signal.SIGINT])
             signal.default_int_handler(number, frame)
         say("cleaning up what was temporary; this takes a minute (Ctrl-C three times leaves it behind, tagged)")
 
-    previous = signal.signal(signal.SIGINT, held)
+    before = {each: signal.signal(each, held) for each in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
     try:
         yield
     finally:
-        signal.signal(signal.SIGINT, previous)
+        for each, handler in before.items():
+            signal.signal(each, handler)

@@ -331,16 +331,17 @@ class Shell:
             return
         where = f"{name} on {self.instance}"
         shown = "\n".join(f"    {line}" for line in live.last()) if live is not None else ""
-        hint = f"the whole output is in {outcome.log}" if outcome.log is not None else None
-        if not outcome.log_complete:
-            hint = f"{hint} (its end could not be fetched)"
+        hint = None
+        if outcome.log is not None:
+            whole = "the whole output is" if outcome.log_complete else "the output, as far as it could be fetched, is"
+            hint = f"{whole} in {outcome.log}"
         if status == "TimedOut" and details != "DeliveryTimedOut":
             raise Timeout(f"the script was stopped after its {timeout} s\n{shown}", resource=where, hint=hint)
         if details in UNDELIVERED:
             raise Timeout(f"the command did not reach the builder ({details})", resource=where)
         if status == "Cancelled":
             raise BuildError("the command was cancelled by somebody else", resource=where, hint=hint)
-        error = invocation.get("StandardErrorContent", "").strip()
-        if not shown and error:
-            shown = "\n".join(f"    {line}" for line in error.splitlines()[-15:])
+        if not shown:
+            said = invocation.get("StandardOutputContent", "") + "\n" + invocation.get("StandardErrorContent", "")
+            shown = "\n".join(f"    {line}" for line in said.strip().splitlines()[-15:])
         raise BuildError(f"the script failed ({details}, exit code {outcome.code})\n{shown}", resource=where, hint=hint)

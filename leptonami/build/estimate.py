@@ -95,7 +95,7 @@ def estimate(plan: Plan) -> Estimate:
     hourly = prices["instance_hour"].get(first)
     volume = plan.root_volume.size_gib * prices["gp3_gib_month"] / prices["hours_a_month"] * hours
     assumptions = [
-        f"on-demand list prices of {' and '.join(prices['regions'])} as of {prices['as_of']} (data/prices.yaml)",
+        f"on-demand prices of {' and '.join(prices['regions'])}, written by hand in {prices['as_of']}, not fetched",
         f"the builder is {first}" + ("" if hourly is not None else ", whose price is not in data/prices.yaml"),
         f"the snapshot holds {data_gib:.0f} GiB for a month",
     ]

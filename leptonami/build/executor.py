@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import getpass
 import hashlib
 import json
+import os
 import platform
 import subprocess
 from dataclasses import asdict, dataclass
@@ -19,7 +21,7 @@ from leptonami.build.cleanup import Cleanup, Removal
 from leptonami.build.command import Shell
 from leptonami.build.past import Past
 from leptonami.build.work import Work
-from leptonami.errors import CheckFailed, InputError, Interrupted, LeptonamiError
+from leptonami.errors import BuildError, CheckFailed, InputError, Interrupted, LeptonamiError
 from leptonami.progress import Progress, Silent, Stage, Stages
 from leptonami.publish import publishing
 from leptonami.runs import Run, now
@@ -133,6 +135,7 @@ class _Build:
         self.journal = run.journal
         self.cleanup = Cleanup(self.journal)
         self.stages = Stages(progress)
+        progress = self.stages.progress
         self.journal.mend()
         self.past = Past(self.journal.read())
         self.work = Work(target, plan, self.journal, self.cleanup, progress, self.past)
@@ -262,7 +265,7 @@ class _Build:
             kept.append(
                 {
                     "step": use.name,
-                    "options": {key: str(value) for key, value in use.options.items()},
+                    "options": portable(dict(use.options), Path(plan.path).parent),
                     "timeout_s": timeout,
                     "seconds": outcome.seconds,
                     "exit_code": outcome.code,
@@ -320,7 +323,8 @@ class _Build:
 
     def _after(self, error: BaseException) -> BaseException:
         """Clean up after a failure, write it down, and give the error that the caller sees."""
-        self.journal.write("stopped", error=f"{type(error).__name__}: {error}")
+        with contextlib.suppress(OSError):
+            self.journal.write("stopped", error=f"{type(error).__name__}: {error}")
         if self.keep_on_error and not isinstance(error, KeyboardInterrupt):
             self.cleanup.keep()
         else:
@@ -332,10 +336,17 @@ class _Build:
                 + ("what was temporary has been removed" if not self.cleanup.left else self._leftovers()),
                 resource=f"run {self.run.id}",
             )
-        elif isinstance(error, LeptonamiError) and self.cleanup.left:
-            error.hint = f"{error.hint + '. ' if error.hint else ''}{self._leftovers()}"
+        elif isinstance(error, OSError):
+            problem = BuildError(
+                f"the run's folder cannot be written: {error}",
+                resource=str(self.run.folder),
+                hint="is the disk full, or was the folder removed? Start again with --runs on another disk",
+            )
+        if isinstance(problem, LeptonamiError) and self.cleanup.left and not isinstance(problem, Interrupted):
+            problem.hint = f"{problem.hint + '. ' if problem.hint else ''}{self._leftovers()}"
         details = problem.as_dict() if isinstance(problem, LeptonamiError) else {"error": repr(problem)}
-        self._write_manifest("interrupted" if isinstance(error, KeyboardInterrupt) else "failed", error=details)
+        with contextlib.suppress(OSError):
+            self._write_manifest("interrupted" if isinstance(error, KeyboardInterrupt) else "failed", error=details)
         return problem
 
     def _leftovers(self) -> str:
@@ -363,7 +374,7 @@ class _Build:
                     "name": self.plan.name,
                     "file": Path(self.plan.path).name,
                     "digest": self.plan.digest,
-                    "parameters": self.plan.model_dump(mode="json"),
+                    "parameters": portable(self.plan.model_dump(mode="json"), Path(self.plan.path).parent),
                     "warnings": list(self.plan.warnings),
                 },
                 "target": {"region": self.target.region, "endpoint": "lab" if self.target.endpoint else "aws"},
@@ -377,20 +388,38 @@ class _Build:
         )
 
 
+def portable(value: Any, folder: Path) -> Any:
+    """Give plain data without the places of this machine: paths become relative to the plan's folder."""
+    if isinstance(value, dict):
+        return {key: portable(each, folder) for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [portable(each, folder) for each in value]
+    if isinstance(value, Path):
+        return os.path.relpath(value, folder)
+    if isinstance(value, str):
+        prefix = f"{folder.absolute()}{os.sep}"
+        return os.path.relpath(value, folder) if value.startswith((prefix, f"{folder}{os.sep}")) else value
+    return value
+
+
 @functools.cache
 def tools() -> dict[str, str | None]:
     """Name what a build was made with: versions, the git revision where there is one, and who ran it."""
-    found: dict[str, str | None] = {"python": platform.python_version(), "user": getpass.getuser()}
+    found: dict[str, str | None] = {"python": platform.python_version(), "user": None, "git": None}
+    # A container's user may have no name, and a machine no git.
+    with contextlib.suppress(OSError, KeyError):
+        found["user"] = getpass.getuser()
     for package in ("leptonami", "boto3", "botocore", "papermill"):
         try:
             found[package] = version(package)
         except PackageNotFoundError:
             found[package] = None
-    git = subprocess.run(
-        ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty", "--abbrev=12"],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    found["git"] = git.stdout.strip() or None
+    with contextlib.suppress(OSError):
+        git = subprocess.run(
+            ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty", "--abbrev=12"],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        found["git"] = git.stdout.strip() or None
     return found

@@ -118,7 +118,11 @@ def wait_available(work: Work, image: str) -> Ami:
             return described
         if described["State"] not in {"pending", "transient"}:
             reason = described.get("StateReason", {}).get("Message", "EC2 gives no reason")
-            raise BuildError(f"the image is {described['State']}: {reason}", resource=image)
+            raise BuildError(
+                f"the image is {described['State']}: {reason}",
+                resource=image,
+                hint="run the build again; if it happens twice, look at the volume's KMS key and at AWS's health page",
+            )
         snapshots = snapshots_of(described)
         if snapshots:
             shown = target.call(ec2.describe_snapshots, SnapshotIds=snapshots)["Snapshots"]

@@ -48,8 +48,9 @@ def build(
     from leptonami.runs import Run
     from leptonami.target import connect
 
-    # A CI job that is stopped gets SIGTERM: it cleans up as Ctrl-C does.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    # A CI job that is stopped gets SIGTERM, a terminal that is closed SIGHUP: both clean up as Ctrl-C does.
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.default_int_handler)
     if resumed is not None:
         Run.open(runs, resumed)
         run_id = resumed
@@ -72,7 +73,8 @@ def build(
     if result.provenance == "simulated":
         say("simulated: this image exists in the lab only")
     held = sum(each.ok for each in result.findings)
-    say(f"{held} of {len(result.findings)} claims verified; {sum(target.calls.values())} AWS calls; {result.manifest}")
+    say(f"{held} of {len(result.findings)} claims verified; {sum(target.calls.values())} AWS calls")
+    say(f"{result.image.id}: {result.manifest}")
     for removal in result.removals:
         if removal.outcome == "failed":
             click.secho(f"warning: left behind: {removal.what}: {removal.error}", fg="yellow", err=True)

@@ -76,7 +76,7 @@ def machine() -> Iterator[Diagnosis]:
 
 def credentials(aws: str, profile: str | None) -> Iterator[Diagnosis]:
     """Ask AWS who we are. Only the last digits of the account are shown."""
-    from leptonami.errors import LeptonamiError
+    from leptonami.errors import CredentialsError, LeptonamiError
     from leptonami.target import connect
 
     region = os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION")
@@ -87,5 +87,8 @@ def credentials(aws: str, profile: str | None) -> Iterator[Diagnosis]:
                 "AWS region", target.region if region else f"{target.region} (assumed: AWS_REGION is not set)", None
             )
             yield Diagnosis("provenance", target.provenance, None)
+    except CredentialsError as error:
+        # No credentials are no fault: everything but an account itself works without.
+        yield Diagnosis("AWS account", f"{error}; the lab needs none (--aws lab)", None)
     except LeptonamiError as error:
         yield Diagnosis("AWS account", str(error), False)
