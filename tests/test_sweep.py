@@ -308,6 +308,15 @@ def test_a_finished_image_never_goes(sort: str) -> None:
         assert all(each.expected for each in found.left)
 
 
+def test_an_image_that_was_published_stays_whatever_its_run_says(tmp_path: Path) -> None:
+    run = id_of("killed", old=False)
+    image = make("image", run, state="available")
+    assert plan([image], RUNS, NOW, {ME}).removals
+    lines = [{"event": "publish", "image": image.id, "plan": "test", "checked": False}]
+    publishing = read_run(folder(tmp_path, "20261123-211500-a1b2c3", {"schema": 1, "kind": "publish"}, lines))
+    assert not plan([image], {**RUNS, publishing.id: publishing}, NOW, {ME}).removals
+
+
 def test_a_snapshot_that_another_image_needs_stays() -> None:
     run = id_of("killed", old=False)
     snapshot = make("snapshot", run)

@@ -37,7 +37,7 @@ class KnownRun:
     live
         A process is working on it, or it cannot be told.
     finished
-        The images that it finished.
+        The images that it finished, or published.
     kept
         It left what it had made on purpose (`--keep-on-error`).
     notes
@@ -172,12 +172,15 @@ def finished(manifest: Mapping[str, Any], entries: tuple[Mapping[str, Any], ...]
     """Name the images that a run finished.
 
     One that the manifest of a run that succeeded names; and one that is only missing in the manifest, since the process
-    was killed while it cleaned up: the last call that makes an image what it is to be was answered.
+    was killed while it cleaned up: the last call that makes an image what it is to be was answered. And one that
+    somebody set out to publish, whatever its run says.
     """
     if (text(manifest, "state") or "").startswith("succeeded") and (image := text(manifest, "image", "id")):
         yield image
     last: str | None = None
     for entry in entries:
+        if entry.get("event") == "publish" and (image := text(entry, "image")):
+            yield image
         if entry.get("action") != "ec2.ModifyImageAttribute":
             continue
         if entry.get("event") == "intent":

@@ -106,6 +106,8 @@ class _Judge:
         self.inventory, self.runs, self.now, self.owners, self.even_kept = inventory, runs, now, owners, even_kept
         self.removed: dict[tuple[str, str, str], Verdict] = {}
         self.left: list[Verdict] = []
+        # Whichever run finished or published them.
+        self.finished = frozenset(image for each in runs.values() for image in each.finished)
         self.users: dict[tuple[str, str], list[str]] = {}
         for each in inventory:
             if each.kind == "image":
@@ -186,7 +188,7 @@ class _Judge:
 
     def image(self, resource: Resource, read: Marks, known: KnownRun | None) -> None:
         """Decide about an image: only one that will never be finished goes."""
-        if known is not None and resource.id in known.finished:
+        if resource.id in self.finished:
             return self.leave(resource, read, "a finished image", expected=True)
         if resource.state in DEAD_IMAGE:
             old = resource.created is not None and resource.created + LIFETIME <= self.now
