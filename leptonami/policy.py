@@ -625,8 +625,7 @@ def sweep(ground: Ground) -> None:
     names = ["iam:ListInstanceProfiles", "iam:ListRoles"]
     grant("LookForRoles", "reads; AWS knows no narrower resource for these", names, ["*"], None)
     own = [ground.iam(kind, ground.temporary) for kind in ("role", "instance-profile")]
-    reads = ["GetInstanceProfile", "GetRole", "ListAttachedRolePolicies", "ListInstanceProfilesForRole"]
-    reads += ["ListRolePolicies"]
+    reads = ["GetInstanceProfile", "GetRole", "ListAttachedRolePolicies", "ListRolePolicies"]
     grant("LookAtRoles", "whose they are, and what they hold", [f"iam:{each}" for each in reads], own, None)
     removals = ["iam:DeleteRole", "iam:DeleteRolePolicy", "iam:DetachRolePolicy"]
     grant("OwnRole", "its removal, and that of its policies", removals, own[:1], None)

@@ -27,6 +27,7 @@ from leptonami.lifecycle import sweep as sweeping
 from leptonami.lifecycle.inventory import KINDS, Resource, collect, is_temporary, marks, owner_of
 from leptonami.lifecycle.known import KnownRun, is_locked, read_run, read_runs
 from leptonami.lifecycle.sweep import plan
+from leptonami.lifecycle.where import open_where
 from leptonami.runs import Run, new_id
 from leptonami.target import Target, connect
 
@@ -917,6 +918,24 @@ def test_a_run_that_was_kept_is_swept_with_kept(lab: Lab, target: Target, me: st
     assert "kept on purpose" in first.stdout.replace("\n", " ")
     second = runner.invoke(cli, ["sweep", "--yes", "--kept", "--json", *options])
     assert [each["outcome"] for each in json.loads(second.stdout)["removals"]] == ["removed"]
+
+
+def test_where_to_look(lab: Lab, target: Target, monkeypatch: pytest.MonkeyPatch) -> None:
+    def places(*regions: str, others: tuple[str, ...] = ()) -> tuple[str, ...]:
+        opened, found = open_where("lab", profile=None, regions=regions, others=others)
+        opened.close()
+        assert opened.region == found[0]
+        return found
+
+    assert places(others=("eu-west-1", REGION)) == (REGION, "eu-west-1"), "the environment's comes first"
+    assert places("eu-west-1", "eu-west-1", others=(REGION,)) == ("eu-west-1",), "only what was asked for"
+    monkeypatch.delenv("AWS_REGION")
+    monkeypatch.delenv("AWS_DEFAULT_REGION")
+    assert places(others=("eu-west-1",)) == ("eu-west-1",)
+    with pytest.raises(LeptonamiError, match="no region"):
+        places()
+    with pytest.raises(LeptonamiError, match="unknown AWS region"):
+        places(others=("eu-west-1", "nowhere"))
 
 
 def test_a_region_that_is_none_is_refused(lab: Lab, target: Target, tmp_path: Path) -> None:
