@@ -6,6 +6,7 @@ exit code from `leptonami.errors`, never as a stack trace (`LEPTONAMI_DEBUG=1` s
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 from typing import Any
@@ -79,9 +80,11 @@ def cli() -> None:
 
 def report(error: LeptonamiError) -> None:
     """Write an error to standard error: what happened, to what, and the way out."""
-    click.secho(f"error: {error}", fg="red", err=True)
-    if error.hint:
-        click.echo(f"  what to do: {error.hint}", err=True)
+    # The exit code must get through even where nobody reads.
+    with contextlib.suppress(OSError):
+        click.secho(f"error: {error}", fg="red", err=True)
+        if error.hint:
+            click.echo(f"  what to do: {error.hint}", err=True)
 
 
 def main(arguments: list[str] | None = None) -> None:

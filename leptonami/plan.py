@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+import stat
 import string
 from collections.abc import Mapping
 from datetime import UTC, date, datetime
@@ -649,10 +650,20 @@ class StepReader:
                 self.wrong(here, str(error), error.hint)
             return str(found), None
         try:
-            content = found.read_bytes()
+            if not stat.S_ISREG(found.stat().st_mode):
+                self.wrong(here, f"{value} cannot be read: it is not a file", "the path is relative to the plan's file")
+                return None, None
+            with found.open("rb") as file:
+                content = file.read(provisioning.MAX_OWN_BYTES + 1)
         except (OSError, ValueError) as error:
             reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
             self.wrong(here, f"{value} cannot be read: {reason}", "the path is relative to the plan's file")
+            return None, None
+        if len(content) > provisioning.MAX_OWN_BYTES:
+            most = provisioning.MAX_OWN_BYTES // 1024
+            self.wrong(
+                here, f"{value} is larger than the {most} KiB that Run Command takes", "let it fetch what it needs"
+            )
             return None, None
         return str(found), hashlib.sha256(content).hexdigest()
 

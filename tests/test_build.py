@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -551,3 +552,88 @@ def test_a_plan_that_publishes_is_published_after_its_checks(lab: Lab, target: T
     assert image["DeprecationTime"]
     outline = planner.outline(plan, preflight.imagine(plan, result.run.id), result.run.id)
     assert "ssm.PutParameter" in [each.call for each in outline.actions]
+
+
+@pytest.mark.usefixtures("nothing_left")
+@pytest.mark.parametrize("how", ["terminal", "pipe"])
+def test_a_lost_terminal_or_pipe_does_not_stop_the_clean_up(lab: Lab, tmp_path: Path, how: str) -> None:
+    with_script(tmp_path, "echo sleeping; sleep 300")
+    process = cli(lab, "build", "plan.yaml", "--aws", "lab", cwd=tmp_path)
+    deadline = time.monotonic() + 60
+    while not any("sleeping" in each.read_text() for each in tmp_path.glob("runs/*/logs/02-script.log")):
+        assert time.monotonic() < deadline
+        assert process.poll() is None
+        time.sleep(0.05)
+    # The reader goes first, as `tee` does at a Ctrl-C, and as a closed terminal does.
+    assert process.stdout is not None
+    assert process.stderr is not None
+    process.stdout.close()
+    process.stderr.close()
+    process.send_signal(signal.SIGHUP if how == "terminal" else signal.SIGINT)
+    assert process.wait(60) == 130
+    assert manifest(tmp_path)["state"] == "interrupted"
+
+
+@pytest.mark.usefixtures("nothing_left")
+def test_a_run_folder_that_vanishes_does_not_stop_the_clean_up(
+    target: Target, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = builder.wait_online
+
+    def vanish(work: Any, instance: str) -> str:
+        version = real(work, instance)
+        shutil.rmtree(tmp_path / "runs")
+        return version
+
+    monkeypatch.setattr(builder, "wait_online", vanish)
+    with pytest.raises(BuildError, match="cannot be written") as caught:
+        build(target, plan_of(tmp_path), tmp_path)
+    assert "--runs" in str(caught.value.hint)
+
+
+def test_a_machine_without_git_or_a_users_name_builds_too(
+    target: Target, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def nobody() -> str:
+        raise KeyError("getpwuid(): uid not found: 12345")
+
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setattr(executor.getpass, "getuser", nobody)
+    executor.tools.cache_clear()
+    try:
+        build(target, plan_of(tmp_path, steps=[]), tmp_path)
+    finally:
+        executor.tools.cache_clear()
+    assert manifest(tmp_path)["tools"]["git"] is None
+    assert manifest(tmp_path)["tools"]["user"] is None
+
+
+def test_a_stale_profile_does_not_reach_the_lab(lab: Lab, tmp_path: Path) -> None:
+    write(tmp_path, steps=[])
+    environment = {**os.environ, **lab.environment, "AWS_PROFILE": "nonesuch"}
+    command_line = [sys.executable, "-m", "leptonami", "build", "plan.yaml", "--aws", "lab", "-q"]
+    done = subprocess.run(command_line, env=environment, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def test_a_record_names_no_place_of_this_machine(target: Target, tmp_path: Path) -> None:
+    result = build(target, with_script(tmp_path, "true"), tmp_path)
+    assert str(tmp_path) not in result.manifest.read_text()
+    assert manifest(tmp_path)["steps"][1]["options"]["path"] == "own.sh"
+
+
+def test_a_disk_full_of_output_is_one_line(lab: Lab, tmp_path: Path) -> None:
+    write(tmp_path, steps=[])
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "leptonami", "build", "plan.yaml", "--aws", "lab"],
+            env={**os.environ, **lab.environment},
+            cwd=tmp_path,
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+        )
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr
+    assert manifest(tmp_path)["image"]["id"] in done.stderr

@@ -836,3 +836,20 @@ def test_a_shipped_plan_is_found_by_its_name() -> None:
     with pytest.raises(InputError, match="no such plan") as caught:
         plan.load("ubuntu-22.04-gpuu")
     assert "did you mean ubuntu-22.04-gpu?" in str(caught.value.hint)
+
+
+@pytest.mark.parametrize(
+    ("step", "message"),
+    [
+        ({"script": {"path": "/dev/zero"}}, "not a file"),
+        ({"script": {"path": "large.sh"}}, "larger than the 40 KiB"),
+        (
+            {"nvidia-driver": {"branch": "550", "version": "535.309.01-0ubuntu0.22.04.1"}},
+            "is not of branch '550'",
+        ),
+    ],
+)
+def test_what_would_fail_on_the_builder_fails_here(tmp_path: Path, step: dict[str, Any], message: str) -> None:
+    (tmp_path / "large.sh").write_text("#!/bin/bash\n" + "true\n" * 10_000)
+    found = mistakes(tmp_path, steps=["settle", step, "versions", "hygiene"])
+    assert any(message in each[1] for each in found), found

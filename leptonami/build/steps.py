@@ -39,6 +39,8 @@ SCRIPTS = Path(__file__).parent / "scripts"
 # The SSM API takes 64 KiB for a whole SendCommand with its JSON escapes; the caller wraps the script in a few lines.
 # https://docs.aws.amazon.com/general/latest/gr/ssm.html (Systems Manager quotas)
 MAX_SCRIPT_BYTES = 48 * 1024
+# A plan's own script goes into a rendered one, whose other lines need less than this.
+MAX_OWN_BYTES = MAX_SCRIPT_BYTES - 8 * 1024
 DURATION = re.compile(r"([0-9]+)(s|m|h)")
 SECONDS = {"s": 1, "m": 60, "h": 3600}
 KINDS = ("string", "integer", "boolean", "path")
@@ -311,6 +313,13 @@ def check(use: StepUse) -> Step:
     for option in step.options:
         if option.required and option.name not in use.options:
             raise InputError(f"{step.name} needs the option {option.name!r}", resource=use.where, hint=option.help)
+    branch, version = use.options.get("branch"), use.options.get("version")
+    if branch is not None and version is not None and not str(version).startswith(f"{branch}."):
+        raise InputError(
+            f"{step.name}: version {version!r} is not of branch {branch!r}",
+            resource=use.where,
+            hint=f"a version of this branch begins with {branch}.",
+        )
     if use.timeout is not None and use.timeout <= 0:
         raise InputError(f"{step.name}: a timeout of {use.timeout} s", resource=use.where, hint="leave it out")
     return step

@@ -89,6 +89,7 @@ def up(**given: Any) -> None:
             click.echo(f"export {name}={shlex.quote(value)}")
         sys.stdout.flush()
         say(f"the lab answers on {running.url}; paste the lines above into another terminal. Ctrl-C ends it")
+        say('an aws CLI before 2.13 (v1: 1.29) needs: aws --endpoint-url "$AWS_ENDPOINT_URL" ...')
         while not stopped.wait(0.5):
             if running.process.poll() is not None:
                 raise LeptonamiError("the lab's process has ended by itself", hint="start it again, with --log")
