@@ -104,6 +104,22 @@ def test_a_builder_that_is_gone_is_launched_anew(
     assert harness.more(before) == {"images": 1, "snapshots": 1}
 
 
+def test_the_notebook_run_again_with_the_runs_id_goes_on(
+    harness: crashes.Harness, peace: tuple[list[str], Any]
+) -> None:
+    run = harness.run_id()
+    before = harness.state()
+    harness.proxy.arm(peace[0].index("StopInstances") + 1, "after")
+    harness.build(run)
+    harness.proxy.arm(0, "before")
+    parameters = ["-p", f"plan={harness.plan}", "-p", f"run_id={run}", "-p", "runs_folder=runs"]
+    notebook = str(Path(__file__).parent.parent / "notebooks" / "10_build_ami.ipynb")
+    code, said = harness.leptonami("run", notebook, *parameters, "--no-html", "--quiet")
+    assert code == 0, said
+    assert "RunInstances" not in harness.proxy.seen
+    assert harness.more(before) == {"images": 1, "snapshots": 1}
+
+
 def test_two_processes_on_one_run_are_one_too_many(harness: crashes.Harness, target: Target, tmp_path: Path) -> None:
     plan = plans.load(harness.plan)
     first = executor.build(target, plan, runs=tmp_path)
