@@ -152,7 +152,7 @@ def settle(lab: Lab) -> dict[str, list[str]]:
 def once(number: int) -> dict[str, Any]:
     """Fill a lab, sweep it and count."""
     with start(speed=float("inf"), seed=number) as lab, tempfile.TemporaryDirectory() as folder:
-        target = open_target(lab.environment, region=REGION, profile=None)
+        target = open_target(lab.environment, region=REGION, alone=True)
         maker = Maker(target)
         empty = sum(map(len, settle(lab).values()))
         maker.foreign()
