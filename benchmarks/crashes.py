@@ -37,6 +37,7 @@ from urllib.parse import urlsplit
 from packer import base_image, packer_template
 
 from leptonami.lab import Lab, start
+from leptonami.runs import Journal
 
 MOMENTS = ("before", "after")
 PLAN = """\
@@ -236,10 +237,17 @@ class Harness:
         self.proxy.arm(0, "before")
         code, said = self.leptonami("sweep", "--yes", "--json", "--region", "us-west-2")
         trial.after = self.more(before)
-        clean = code == 0 and not trial.after
-        trial.verdict = "swept" if clean else "WRONG"
+        # A finished image is what the build was for: a sweep never takes one.
+        finished = trial.after == {"images": 1, "snapshots": 1} and self.finished(run)
+        clean = code == 0 and (not trial.after or finished)
+        trial.verdict = "WRONG" if not clean else "swept, finished image kept" if finished else "swept"
         trial.detail = "" if clean else f"exit code {code}, left {trial.after}: {said.strip()[-300:]}"
         return trial
+
+    def finished(self, run: str) -> bool:
+        """Tell whether a run had finished its image before it was killed."""
+        entries = Journal(self.folder / "runs" / run / "journal.jsonl").read()
+        return any(each.get("event") == "done" and each.get("action") == "ec2.ModifyImageAttribute" for each in entries)
 
     def kill(self, point: int, moment: str, before: dict[str, set[str]], run: str) -> tuple[Trial, bool]:
         """Kill a build at a point; False if it had ended before it came there."""
