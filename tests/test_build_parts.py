@@ -62,6 +62,9 @@ def test_temporary_things_expire_and_say_whose_they_are() -> None:
     tags = {tag["Key"]: tag["Value"] for tag in NAMES.tags("builder", {"team": "gpu"}, temporary=True)}
     assert tags["leptonami:expires"] == "2026-11-24T09:15:00Z"
     assert (tags["team"], tags["leptonami:run"], tags["leptonami:owner"]) == ("gpu", NAMES.run, "me")
+    patient = Names(run=NAMES.run, plan="ubuntu", owner="me", wait=7 * 86_400)
+    later = {tag["Key"]: tag["Value"] for tag in patient.tags("builder", {}, temporary=True)}
+    assert later["leptonami:expires"] == "2026-12-01T09:15:00Z", "a build that may still be waiting has not expired"
     assert "leptonami:expires" not in {tag["Key"] for tag in NAMES.tags("image", {}, temporary=False)}
 
 

@@ -14,7 +14,7 @@ from leptonami.runs import parse_id
 __all__ = ["PREFIX", "Names"]
 
 PREFIX = "leptonami:"
-# How long what is temporary may live before a sweep may take it: longer than any build (see the plan's image.wait).
+# How long what is temporary may live before a sweep may take it, besides what the plan lets the image take.
 LIFETIME = timedelta(hours=12)
 # https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_CreateImage.html
 AMI_NAME = re.compile(r"[A-Za-z0-9()\[\] ./\-'@_]{3,128}")
@@ -33,11 +33,14 @@ class Names:
         The plan's name.
     owner
         Who runs it, as a tag: the ARN's last part, never a secret.
+    wait
+        The seconds that the plan lets the image take (`image.wait`).
     """
 
     run: str
     plan: str
     owner: str
+    wait: int = 0
 
     @property
     def started(self) -> datetime:
@@ -93,6 +96,6 @@ class Names:
             "owner": self.owner,
         }
         if temporary:
-            ours["expires"] = f"{self.started + LIFETIME:%Y-%m-%dT%H:%M:%SZ}"
+            ours["expires"] = f"{self.started + LIFETIME + timedelta(seconds=self.wait):%Y-%m-%dT%H:%M:%SZ}"
         tags = {"Name": f"leptonami {self.plan}", **extra, **{PREFIX + key: value for key, value in ours.items()}}
         return [{"Key": key, "Value": value[:256]} for key, value in tags.items()]

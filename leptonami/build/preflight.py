@@ -78,7 +78,7 @@ def survey(target: Target, plan: Plan, run_id: str, past: Past | None = None) ->
         If there are no credentials, or they may not look.
     """
     caller = target.identity()
-    names = Names(run=run_id, plan=plan.name, owner=caller.name)
+    names = Names(run=run_id, plan=plan.name, owner=caller.name, wait=plan.image.wait)
     image_name = names.image(
         plan.image.name, family=plan.family, os=plan.os, kubernetes=plan.kubernetes, architecture=plan.architecture
     )
@@ -219,7 +219,7 @@ def find_subnets(target: Target, plan: Plan) -> tuple[Subnet, ...]:
 
 def imagine(plan: Plan, run_id: str) -> Site:
     """Give a site without looking, for a plan without credentials: what only AWS knows stands in angle brackets."""
-    names = Names(run=run_id, plan=plan.name, owner="<you>")
+    names = Names(run=run_id, plan=plan.name, owner="<you>", wait=plan.image.wait)
     base = bases.BaseImage(
         id=(plan.base.ami if plan.base is not None else None) or "<from SSM>",
         name=f"<like {plan.release.image_name_example}>",
