@@ -70,8 +70,8 @@ class Proxy(ThreadingHTTPServer):
         self.lock = threading.Lock()
         self.arm(0, "before")
 
-    def arm(self, point: int, moment: str) -> None:
-        """Choose the request, counting from 1; 0 for none."""
+    def arm(self, point: int | tuple[str, int], moment: str) -> None:
+        """Choose the request: its number from 1 on (0 for none), or an operation and which one of its kind."""
         self.point, self.moment, self.count, self.victim, self.struck = point, moment, 0, 0, ""
         self.seen: list[str] = []
 
@@ -93,9 +93,9 @@ class Handler(BaseHTTPRequestHandler):
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
         with self.server.lock:
             self.server.count += 1
-            mine = self.server.count == self.server.point
             name = operation(self.headers, body)
             self.server.seen.append(name)
+            mine = self.server.point in {self.server.count, (name, self.server.seen.count(name))}
         if mine and self.server.moment == "before":
             self.strike(name)
             return
@@ -138,7 +138,7 @@ class Trial:
     """One crash: where, what the tool left, and what came of resuming or sweeping."""
 
     tool: str
-    point: int
+    point: int | tuple[str, int]
     moment: str
     operation: str
     left: dict[str, int]
@@ -208,7 +208,7 @@ class Harness:
             sys.exit(f"the undisturbed build failed:\n{said}")
         return list(self.proxy.seen), self.manifest(run)
 
-    def resume_trial(self, point: int, moment: str, wanted: Any) -> Trial:
+    def resume_trial(self, point: int | tuple[str, int], moment: str, wanted: Any) -> Trial:
         """Kill a build at a point, resume it, and compare with an undisturbed one."""
         before, run = self.state(), self.run_id()
         trial, killed = self.kill(point, moment, before, run)
@@ -228,7 +228,7 @@ class Harness:
         trial.verdict, trial.detail = ("resumed" if not problems else "WRONG"), "; ".join(problems)
         return trial
 
-    def sweep_trial(self, point: int, moment: str) -> Trial:
+    def sweep_trial(self, point: int | tuple[str, int], moment: str) -> Trial:
         """Kill a build at a point, sweep, and see that the account is as it was."""
         before, run = self.state(), self.run_id()
         trial, killed = self.kill(point, moment, before, run)
@@ -249,7 +249,9 @@ class Harness:
         entries = Journal(self.folder / "runs" / run / "journal.jsonl").read()
         return any(each.get("event") == "done" and each.get("action") == "ec2.ModifyImageAttribute" for each in entries)
 
-    def kill(self, point: int, moment: str, before: dict[str, set[str]], run: str) -> tuple[Trial, bool]:
+    def kill(
+        self, point: int | tuple[str, int], moment: str, before: dict[str, set[str]], run: str
+    ) -> tuple[Trial, bool]:
         """Kill a build at a point; False if it had ended before it came there."""
         self.proxy.arm(point, moment)
         self.build(run)

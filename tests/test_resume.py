@@ -15,7 +15,7 @@ import pytest
 from leptonami import plan as plans
 from leptonami.build import executor
 from leptonami.build.past import Past
-from leptonami.errors import BuildError, InputError
+from leptonami.errors import BuildError, InputError, Interrupted
 from leptonami.runs import Run
 from leptonami.target import Target, connect
 
@@ -61,15 +61,12 @@ def target(harness: crashes.Harness, monkeypatch: pytest.MonkeyPatch) -> Iterato
 def test_a_killed_build_goes_on_to_the_same_end(
     harness: crashes.Harness, peace: tuple[list[str], Any], operation: str, nth: int, moment: str
 ) -> None:
-    seen, wanted = peace
-    point = [number for number, name in enumerate(seen, start=1) if name == operation][nth - 1]
-    trial = harness.resume_trial(point, moment, wanted)
+    trial = harness.resume_trial((operation, nth), moment, peace[1])
     assert trial.verdict == "resumed", trial
 
 
-def test_what_a_killed_build_leaves_is_swept(harness: crashes.Harness, peace: tuple[list[str], Any]) -> None:
-    point = peace[0].index("StopInstances") + 1
-    trial = harness.sweep_trial(point, "after")
+def test_what_a_killed_build_leaves_is_swept(harness: crashes.Harness) -> None:
+    trial = harness.sweep_trial(("StopInstances", 1), "after")
     assert trial.left["instances"] == 1
     assert trial.verdict == "swept", trial
 
@@ -86,12 +83,57 @@ def test_a_run_that_succeeded_gives_the_same_image_again(
     assert harness.more(before) == {}
 
 
-def test_a_builder_that_is_gone_is_launched_anew(
-    harness: crashes.Harness, target: Target, tmp_path: Path, peace: tuple[list[str], Any]
+def test_a_failure_after_success_takes_nothing_away(
+    harness: crashes.Harness, target: Target, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    plan = plans.load(harness.plan)
+    first = executor.build(target, plan, runs=tmp_path)
+    # A node that somebody tagged with the run that its image came from.
+    tags = [{"Key": "leptonami:run", "Value": first.run.id}, {"Key": "Name", "Value": "prod-node"}]
+    node = target.client("ec2").run_instances(
+        ImageId=first.image.id,
+        InstanceType="m5.large",
+        MinCount=1,
+        MaxCount=1,
+        TagSpecifications=[{"ResourceType": "instance", "Tags": tags}],
+    )["Instances"][0]["InstanceId"]
+    before = first.manifest.read_text()
+
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(executor.image, "wait_available", interrupt)
+    with pytest.raises(Interrupted):
+        executor.build(target, plan, runs=tmp_path, run_id=first.run.id, resume=True)
+    (image,) = target.client("ec2").describe_images(ImageIds=[first.image.id])["Images"]
+    assert image["State"] == "available"
+    assert first.manifest.read_text() == before
+    described = target.client("ec2").describe_instances(InstanceIds=[node])["Reservations"][0]["Instances"][0]
+    assert described["State"]["Name"] in {"pending", "running"}
+    target.client("ec2").terminate_instances(InstanceIds=[node])
+
+
+def test_a_list_that_is_late_makes_no_second_builder(
+    harness: crashes.Harness, target: Target, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan = plans.load(harness.plan)
+    before = harness.state()
+    monkeypatch.setattr(executor.builders, "wait_running", lambda *_: (_ for _ in ()).throw(BuildError("killed")))
+    with pytest.raises(BuildError, match="killed"):
+        executor.build(target, plan, runs=tmp_path, run_id=(run := harness.run_id()), keep_on_error=True)
+    monkeypatch.undo()
+    for name, value in harness.lab.environment.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(executor.builders, "find_tagged", lambda *_: [])
+    result = executor.build(target, plan, runs=tmp_path, run_id=run, resume=True)
+    assert result.image.state == "available"
+    assert harness.more(before) == {"images": 1, "snapshots": 1}
+
+
+def test_a_builder_that_is_gone_is_launched_anew(harness: crashes.Harness, target: Target) -> None:
     run = harness.run_id()
     before = harness.state()
-    harness.proxy.arm(peace[0].index("StopInstances") + 1, "before")
+    harness.proxy.arm(("StopInstances", 1), "before")
     harness.build(run)
     (lost,) = harness.state()["instances"] - before["instances"]
     target.client("ec2").terminate_instances(InstanceIds=[lost])
@@ -101,15 +143,16 @@ def test_a_builder_that_is_gone_is_launched_anew(
     written = json.loads((harness.folder / "runs" / run / "manifest.json").read_text())
     assert written["builder"]["instance"] != lost
     assert [each["exit_code"] for each in written["steps"]] == [0, 0, 0]
-    assert harness.more(before) == {"images": 1, "snapshots": 1}
+    more = harness.more(before)
+    # A command that was under way on the lost builder never ends there.
+    more.pop("commands", None)
+    assert more == {"images": 1, "snapshots": 1}
 
 
-def test_the_notebook_run_again_with_the_runs_id_goes_on(
-    harness: crashes.Harness, peace: tuple[list[str], Any]
-) -> None:
+def test_the_notebook_run_again_with_the_runs_id_goes_on(harness: crashes.Harness) -> None:
     run = harness.run_id()
     before = harness.state()
-    harness.proxy.arm(peace[0].index("StopInstances") + 1, "after")
+    harness.proxy.arm(("StopInstances", 1), "after")
     harness.build(run)
     harness.proxy.arm(0, "before")
     parameters = ["-p", f"plan={harness.plan}", "-p", f"run_id={run}", "-p", "runs_folder=runs"]

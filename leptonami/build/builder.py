@@ -271,6 +271,10 @@ def adopt(work: Work, site: Site) -> Builder | None:
         If there are several: then something is wrong that nobody should build on.
     """
     found = find_tagged(work.target, site.names.run)
+    launched = work.past.last("done", action="ec2.RunInstances")
+    if not found and launched is not None and (alive := last_seen(work.target, launched["id"])) is not None:
+        # A list may not show yet what is there; the id that the journal has is the better question.
+        found = [alive]
     if not found:
         return None
     if len(found) > 1:
@@ -290,6 +294,22 @@ def adopt(work: Work, site: Site) -> Builder | None:
         spot=instance.get("InstanceLifecycle") == "spot",
         refused=work.past.refused(),
     )
+
+
+def last_seen(target: Target, instance: str) -> Any:
+    """Describe an instance by its id; None if it is gone, which EC2 must say several times in a row to be believed."""
+    unknown = 0
+
+    def check() -> list[Any] | None:
+        nonlocal unknown
+        described = state(target, instance)
+        if described is None:
+            unknown += 1
+            return [] if unknown >= FORGOTTEN_AFTER else None
+        return [] if described["State"]["Name"] in {"shutting-down", "terminated"} else [described]
+
+    seen = target.poll(check, what=f"EC2 to say what became of {instance}", timeout=RUNNING_S)
+    return seen[0] if seen else None
 
 
 def run(target: Target, request: dict[str, Any], journal: Journal, where: str) -> str:
@@ -451,6 +471,9 @@ def find_tagged(target: Target, run_id: str) -> list[Any]:
         target.client("ec2").describe_instances,
         Filters=[
             {"Name": "tag:leptonami:run", "Values": [run_id]},
+            # A node that somebody tagged with the run its image came from is not a builder.
+            {"Name": "tag:leptonami:step", "Values": ["builder"]},
+            {"Name": "tag-key", "Values": ["leptonami:expires"]},
             {"Name": "instance-state-name", "Values": ["pending", "running", "stopping", "stopped"]},
         ],
     )["Reservations"]

@@ -21,7 +21,7 @@ from leptonami.build.cleanup import Cleanup, Removal
 from leptonami.build.command import Shell
 from leptonami.build.past import Past
 from leptonami.build.work import Work
-from leptonami.errors import BuildError, CheckFailed, InputError, Interrupted, LeptonamiError
+from leptonami.errors import BuildError, CheckFailed, InputError, Interrupted, LeptonamiError, Timeout
 from leptonami.progress import Progress, Silent, Stage, Stages
 from leptonami.publish import publishing
 from leptonami.runs import Run, now
@@ -138,6 +138,7 @@ class _Build:
         progress = self.stages.progress
         self.journal.mend()
         self.past = Past(self.journal.read())
+        self.succeeded_before = bool(self.past) and succeeded(run)
         self.work = Work(target, plan, self.journal, self.cleanup, progress, self.past)
         self.started = now()
         self.facts: dict[str, Any] = {}
@@ -151,7 +152,8 @@ class _Build:
                 hint="put it back as it was, or start a new run (and sweep what this one left)",
             )
         self.journal.write("build", plan=self.plan.name, digest=self.plan.digest, provenance=self.target.provenance)
-        self._write_manifest("running")
+        if not self.succeeded_before:
+            self._write_manifest("running")
         try:
             made, findings, versions, base = self._make()
         except BaseException as error:
@@ -201,11 +203,20 @@ class _Build:
                 if stopped:
                     builders.wait_stopped(work, builder.instance)
         with stage("make the image"):
-            made, undo = image.create(work, site, builder, stopped=stopped, made=made)
+            undo = 0
+            if made is None:
+                made, undo = image.create(work, site, builder, stopped=stopped)
+            # An image that an earlier process asked for is owed no removal: it may be finished, published and in use.
             self.facts["image"] = {"id": made, "name": site.image_name, "state": "pending"}
-            ami = image.wait_available(work, made)
-            with self.journal.action("ec2.ModifyImageAttribute", id=made, imds="v2.0"):
-                target.call(target.client("ec2").modify_image_attribute, **requests.protect_metadata(made))
+            try:
+                ami = image.wait_available(work, made)
+            except Timeout:
+                # EC2 goes on with it, and `--resume` waits on.
+                self.cleanup.forget(undo)
+                raise
+            if self.past.last("done", action="ec2.ModifyImageAttribute") is None:
+                with self.journal.action("ec2.ModifyImageAttribute", id=made, imds="v2.0"):
+                    target.call(target.client("ec2").modify_image_attribute, **requests.protect_metadata(made))
             self.cleanup.forget(undo)
             self.facts["image"] = asdict(ami)
         return ami, findings, versions, site.base
@@ -345,6 +356,8 @@ class _Build:
         if isinstance(problem, LeptonamiError) and self.cleanup.left and not isinstance(problem, Interrupted):
             problem.hint = f"{problem.hint + '. ' if problem.hint else ''}{self._leftovers()}"
         details = problem.as_dict() if isinstance(problem, LeptonamiError) else {"error": repr(problem)}
+        if self.succeeded_before:
+            return problem
         with contextlib.suppress(OSError):
             self._write_manifest("interrupted" if isinstance(error, KeyboardInterrupt) else "failed", error=details)
         return problem
@@ -386,6 +399,15 @@ class _Build:
                 **more,
             }
         )
+
+
+def succeeded(run: Run) -> bool:
+    """Tell whether an earlier process of the run came to its end: then its record stays, whatever comes now."""
+    try:
+        state = json.loads(run.manifest_path.read_text(encoding="utf-8"))["state"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
+    return str(state).startswith("succeeded")
 
 
 def portable(value: Any, folder: Path) -> Any:

@@ -42,26 +42,26 @@ def stop(work: Work, builder: Builder) -> bool:
     return True
 
 
-def create(work: Work, site: Site, builder: Builder, *, stopped: bool, made: str | None) -> tuple[str, int]:
-    """Ask for the image, unless it was `made` already; give its id and the number of the removal that it is owed.
+def create(work: Work, site: Site, builder: Builder, *, stopped: bool) -> tuple[str, int]:
+    """Ask for the image; give its id and the number of the removal that it is owed.
 
-    The removal is to be forgotten when the image has become available.
+    The removal is to be forgotten when the image has become available, or when EC2 is left to finish it.
     """
     target, cleanup = work.target, work.cleanup
     undo = cleanup.add(f"half-made image {site.image_name}", lambda: discard_ours(target, site))
-    if made is None:
-        request = requests.create_image(
-            work.plan, site.names, site.base, instance=builder.instance, name=site.image_name, stopped=stopped
-        )
-        with work.journal.action("ec2.CreateImage", name=site.image_name) as outcome:
-            try:
-                made = target.call(target.client("ec2").create_image, **request)["ImageId"]
-            except AwsError as error:
-                # The answer to an earlier attempt may have been lost.
-                made = find_ours(target, site) if error.code == "InvalidAMIName.Duplicate" else None
-                if made is None:
-                    raise
-            outcome["id"] = made
+    request = requests.create_image(
+        work.plan, site.names, site.base, instance=builder.instance, name=site.image_name, stopped=stopped
+    )
+    with work.journal.action("ec2.CreateImage", name=site.image_name) as outcome:
+        try:
+            made = target.call(target.client("ec2").create_image, **request)["ImageId"]
+        except AwsError as error:
+            # The answer to an earlier attempt may have been lost.
+            found = find_ours(target, site) if error.code == "InvalidAMIName.Duplicate" else None
+            if found is None:
+                raise
+            made = found
+        outcome["id"] = made
     cleanup.replace(undo, f"half-made image {made}", partial(discard, target, made))
     return made, undo
 
