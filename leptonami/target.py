@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from types_boto3_ssm import SSMClient
     from types_boto3_sts import STSClient
 
-__all__ = ["TRANSIENT_CODES", "AwsError", "AwsUnreachable", "Pace", "Provenance", "Target", "connect"]
+__all__ = ["TRANSIENT_CODES", "AwsError", "AwsUnreachable", "Pace", "Provenance", "Target", "connect", "owner_of"]
 
 Provenance = Literal["measured", "recorded", "simulated"]
 P = ParamSpec("P")
@@ -105,6 +105,11 @@ class Pace:
             delay = min(delay * 1.5, self.longest)
 
 
+def owner_of(arn: str) -> str:
+    """Give what `leptonami:owner` says for who calls: the last part of the caller's ARN. A sweep compares by it."""
+    return arn.rsplit("/", 1)[-1].rsplit(":", 1)[-1]
+
+
 @dataclass(frozen=True)
 class Identity:
     """Who we are. The account is twelve digits, a string for ever: it may start with a zero."""
@@ -120,7 +125,7 @@ class Identity:
     @property
     def name(self) -> str:
         """The user's or the session's name."""
-        return self.arn.rsplit("/", 1)[-1].rsplit(":", 1)[-1]
+        return owner_of(self.arn)
 
 
 class Plugin(Protocol):

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from leptonami.build.names import PREFIX, Names
 from leptonami.lifecycle.known import started
-from leptonami.target import AwsError, Target
+from leptonami.target import AwsError, Target, owner_of
 
 if TYPE_CHECKING:
     from types_boto3_ec2.type_defs import FilterTypeDef
@@ -117,11 +117,6 @@ def moment(value: str | datetime | None) -> datetime | None:
     except ValueError:
         return None
     return found if found.tzinfo is not None else found.replace(tzinfo=UTC)
-
-
-def owner_of(arn: str) -> str:
-    """Give what `leptonami:owner` says for who calls: the last part of the caller's ARN, as a build does."""
-    return arn.rsplit("/", 1)[-1].rsplit(":", 1)[-1]
 
 
 def tags_of(found: Mapping[str, Any]) -> dict[str, str]:
