@@ -1,0 +1,1 @@
+"""What `leptonami explain` puts together: evidence in, a story and tables out."""
