@@ -7,25 +7,25 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import secrets
 import subprocess
 import sys
 import tempfile
-import urllib.request
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
 from leptonami.errors import LeptonamiError
-from leptonami.lab.world import DEFAULT_SPEED
+from leptonami.lab.running import ask
+from leptonami.lab.world import DEFAULT_SPEED, clean_environment, client_environment
 
 __all__ = ["Lab", "start"]
 
 STARTUP_S = 60
 STOP_S = 10
 POLL = "0.05:0.5"
+DEFAULT_KUBERNETES = "1.33"
 ALPHABET = "ABCDEFGHIJKLMNOPQRSTUVWXYZ234567"
 
 
@@ -41,12 +41,15 @@ class Lab:
         The variables with which boto3, the AWS CLI and leptonami use it.
     recorded
         Why scripts are recorded and not run on this machine; empty where they run.
+    kubeconfig
+        The file with which the cluster that the lab began with is reached; empty without one. It goes with the lab.
     """
 
     url: str
     environment: dict[str, str]
     recorded: str
     process: subprocess.Popen[bytes]
+    kubeconfig: str = ""
 
     def __enter__(self) -> Lab:
         """Give the lab itself."""
@@ -91,17 +94,21 @@ class Lab:
         """Replace the faults; `leptonami.lab.faults` says what there is. Without arguments, nothing goes wrong."""
         self._ask("PUT", "faults", [dict(each) for each in faults])
 
+    def clusters(self, *, nodes: bool = True) -> list[dict[str, Any]]:
+        """Describe the clusters with their fleets and node groups, and count their nodes if that is wanted."""
+        found: list[dict[str, Any]] = self._ask("GET", "clusters" if nodes else "clusters?brief")
+        return found
+
+    def set_fleet_faults(self, *faults: Mapping[str, Any]) -> None:
+        """Replace what goes wrong on nodes; `leptonami.lab.fleet.faults` says what there is."""
+        self._ask("PUT", "fleet-faults", [dict(each) for each in faults])
+
+    def set_patience(self, seconds: float) -> None:
+        """Let EKS wait at least so long for nodes and pods; what waits already goes by it too."""
+        self._ask("PUT", "patience", seconds)
+
     def _ask(self, method: str, path: str, value: Any = None) -> Any:
-        request = urllib.request.Request(  # noqa: S310 - the URL is our own
-            f"{self.url}/lab-api/{path}",
-            method=method,
-            data=None if value is None else json.dumps(value).encode(),
-            headers={"Content-Type": "application/json"},
-        )
-        # Straight to 127.0.0.1: a proxy of the environment has no business here.
-        opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-        with opener.open(request, timeout=30) as answer:
-            return json.load(answer)
+        return ask(self.url, method, path, value)
 
 
 def start(
@@ -112,6 +119,9 @@ def start(
     faults: Iterable[Mapping[str, Any]] = (),
     port: int = 0,
     log: str | None = None,
+    cluster: bool | str = False,
+    fleet: bool = True,
+    patience: float = 45.0,
 ) -> Lab:
     """Start a lab in a child process.
 
@@ -129,6 +139,12 @@ def start(
         The port on 127.0.0.1; by default a free one.
     log
         A file that gets a line for each request; by default there is none.
+    cluster
+        Whether there are EKS and Auto Scaling, and a cluster named `leptonami`; or its Kubernetes version.
+    fleet
+        Whether clusters get nodes by themselves; without, the nodes are the caller's to make.
+    patience
+        Seconds that EKS waits at least for nodes and for pods, whatever the speed.
 
     Raises
     ------
@@ -143,10 +159,12 @@ def start(
         "faults": [dict(each) for each in faults],
         "port": port,
         "log": str(Path(log).absolute()) if log else None,
+        "cluster": DEFAULT_KUBERNETES if cluster is True else cluster or "",
+        "fleet": fleet,
+        "patience": patience,
     }
-    environment = {name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "MOTO_"))}
-    # Not with the settings: everybody on the machine can read a command line.
-    environment["LEPTONAMI_LAB_KEY"] = key
+    # The key is not with the settings: everybody on the machine can read a command line.
+    environment = {**clean_environment(), "LEPTONAMI_LAB_KEY": key}
     with tempfile.TemporaryFile() as said:
         process = subprocess.Popen(
             [sys.executable, "-m", "leptonami.lab", json.dumps(settings)],
@@ -165,21 +183,18 @@ def start(
             last = said.read().decode(errors="replace").strip().splitlines()
             raise LeptonamiError(
                 f"the lab does not start: {last[-1] if last else 'it says nothing'}",
-                hint="is the port free? is leptonami[lab] installed?",
+                hint="is the port free, the region one of AWS's, and leptonami[lab] installed?",
             )
     url = f"http://127.0.0.1:{ready['port']}"
     return Lab(
         url=url,
         recorded=ready["recorded"],
         process=process,
+        kubeconfig=ready["kubeconfig"],
         environment={
-            "AWS_ENDPOINT_URL": url,
-            "AWS_ACCESS_KEY_ID": key,
-            "AWS_SECRET_ACCESS_KEY": "simulated",
-            "AWS_REGION": region,
-            "AWS_DEFAULT_REGION": region,
-            "AWS_EC2_METADATA_DISABLED": "true",
+            **client_environment(url, key, region),
             "LEPTONAMI_LAB": "1",
+            **({"KUBECONFIG": ready["kubeconfig"]} if ready["kubeconfig"] else {}),
             "LEPTONAMI_POLL": POLL,
         },
     )

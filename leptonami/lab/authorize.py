@@ -25,12 +25,16 @@ from leptonami.lab.policies import Ask, allows, facts, parse
 from leptonami.lab.wire import ApiError
 from leptonami.lab.world import ACCOUNT
 
-__all__ = ["enforced", "issued"]
+__all__ = ["enforced", "issued", "may_delete"]
 
 # https://docs.aws.amazon.com/STS/latest/APIReference/API_GetCallerIdentity.html: no permission is needed, and a Deny
 # does not keep anybody from it.
 FREE = {"sts:GetCallerIdentity"}
-DENIED = {"ec2": ("UnauthorizedOperation", 403), "ssm": ("AccessDeniedException", 400)}
+DENIED = {
+    "ec2": ("UnauthorizedOperation", 403),
+    "eks": ("AccessDeniedException", 403),
+    "ssm": ("AccessDeniedException", 400),
+}
 # Where requests of EC2 name what exists.
 NAMED = (
     ("ImageId", "image"),
@@ -47,6 +51,7 @@ KINDS = {
     "ami": "image",
     "eni": "network-interface",
     "i": "instance",
+    "lt": "launch-template",
     "sg": "security-group",
     "snap": "snapshot",
     "subnet": "subnet",
@@ -96,18 +101,41 @@ def authorize(response: Any) -> None:
         return
     if action not in facts():
         raise NotImplementedError(f"IAM's decision on {action} with a restricted key")
+    caller, statements = caller_of(response, key)
+    for ask in QUESTIONS[service](response, action):
+        complete = everywhere(response, ask)
+        if not allows(statements, complete):
+            refuse(service, caller.arn, complete)
+
+
+def caller_of(response: Any, key: str) -> tuple[Any, list[dict[str, Any]]]:
+    """Give who has a key, and the statements that hold for them."""
     try:
         caller = create_access_key(response.current_account, get_partition(response.region), key, response.headers)
     except CreateAccessKeyFailure as problem:
         raise ApiError(
             "InvalidClientTokenId", "The security token included in the request is invalid.", 403
         ) from problem
-    statements = [each for policy in caller.collect_policies() for each in statements_of(policy)]
-    everywhere = {"aws:RequestedRegion": (response.region,), "aws:PrincipalAccount": (response.current_account,)}
-    for ask in QUESTIONS[service](response, action):
-        complete = replace(ask, context={**ask.context, **everywhere})
-        if not allows(statements, complete):
-            refuse(service, caller.arn, complete)
+    return caller, [each for policy in caller.collect_policies() for each in statements_of(policy)]
+
+
+def everywhere(response: Any, ask: Ask) -> Ask:
+    """Add what AWS gives with every call."""
+    keys = {"aws:RequestedRegion": (response.region,), "aws:PrincipalAccount": (response.current_account,)}
+    return replace(ask, context={**ask.context, **keys})
+
+
+def may_delete(response: Any, snapshot: str) -> bool:
+    """Tell whether the caller may delete a snapshot: DeregisterImage says so in its answer, and does not fail.
+
+    https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_DeleteSnapshotReturnCode.html: missing-permissions
+    """
+    key = response.get_access_key()
+    if not issued(key):
+        return True
+    _, statements = caller_of(response, key)
+    asks = Ec2Questions(response, "ec2:DeleteSnapshot").existing("snapshot", snapshot)
+    return all(allows(statements, everywhere(response, ask)) for ask in asks)
 
 
 def refuse(service: str, caller: str, ask: Ask) -> None:
@@ -158,11 +186,16 @@ class Ec2Questions:
                 yield from self.copy_image()
             case "ModifySnapshotAttribute":
                 yield from self.existing("snapshot", self.get("SnapshotId"), self.added())
+            case "CreateLaunchTemplate":
+                yield self.new("launch-template")
+            case "DeleteLaunchTemplate":
+                yield from self.template(self.get("LaunchTemplateId"), self.get("LaunchTemplateName"))
             case "CreateSecurityGroup":
                 yield self.new("security-group")
                 yield from self.existing("vpc", self.get("VpcId") or self.backend.default_vpc.id)
             case "CreateTags" | "DeleteTags":
-                tags = tags_of(self.get("Tags", []), "aws:RequestTag")
+                given = self.get("Tags", [])
+                tags = {**tags_of(given, "aws:RequestTag"), "aws:TagKeys": tuple(each["Key"] for each in given)}
                 for name in self.get("Resources", []):
                     kind = KINDS.get(name.partition("-")[0])
                     if kind is None:
@@ -213,6 +246,10 @@ class Ec2Questions:
         context = self.describe(kind, name)
         yield Ask(self.action, self.arn(kind, name), kind, {**(context or {}), **(more or {})}, context is not None)
 
+    def template(self, id_: str | None, name: str | None) -> Iterator[Ask]:
+        """Ask about a launch template, which is named by either."""
+        yield from self.existing("launch-template", id_ or self.backend.launch_template_name_to_ids.get(name) or "*")
+
     def new(self, kind: str, **more: tuple[str, ...]) -> Ask:
         """Ask about something that is to be made, with the tags that the request gives it."""
         return Ask(self.action, self.arn(kind), kind, {**tags_of(self.requested(kind), "aws:RequestTag"), **more})
@@ -230,29 +267,29 @@ class Ec2Questions:
         """
         for kind in dict.fromkeys(each["ResourceType"] for each in self.get("TagSpecifications", [])):
             context = tags_of(self.requested(kind), "aws:RequestTag")
+            context["aws:TagKeys"] = tuple(each["Key"] for each in self.requested(kind))
             context["ec2:CreateAction"] = (self.action.partition(":")[2],)
             yield Ask("ec2:CreateTags", self.arn(kind), kind, context)
 
     def describe(self, kind: str, name: str) -> dict[str, tuple[str, ...]] | None:
         """Give the condition keys of something that is there; None if it is not."""
-        found: Any = None
+        backend = self.backend
+        kept = {
+            "image": backend.amis,
+            "launch-template": backend.launch_templates,
+            "network-interface": backend.enis,
+            "snapshot": backend.snapshots,
+            "volume": backend.volumes,
+            "vpc": backend.vpcs,
+        }
+        found: Any = kept.get(kind, {}).get(name)
         match kind:
-            case "image":
-                found = self.backend.amis.get(name)
             case "instance":
-                found = next((each for each in self.backend.all_instances() if each.id == name), None)
+                found = next((each for each in backend.all_instances() if each.id == name), None)
             case "security-group":
-                found = self.backend.get_security_group_from_id(name)
-            case "network-interface":
-                found = self.backend.enis.get(name)
-            case "snapshot":
-                found = self.backend.snapshots.get(name)
-            case "volume":
-                found = self.backend.volumes.get(name)
+                found = backend.get_security_group_from_id(name)
             case "subnet":
-                found = next((zones[name] for zones in self.backend.subnets.values() if name in zones), None)
-            case "vpc":
-                found = self.backend.vpcs.get(name)
+                found = next((zones[name] for zones in backend.subnets.values() if name in zones), None)
         if found is None:
             return None
         tags = found.get_tags()
@@ -271,10 +308,15 @@ class Ec2Questions:
 
         https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/ExamplePolicies_EC2.html#iam-example-runinstances
         """
+        if self.get("LaunchTemplate"):
+            raise NotImplementedError("IAM's decision on RunInstances with a launch template")
         image = self.backend.amis.get(self.response._resolve(self.get("ImageId", "")))
         if image is None:
             return
         yield from self.existing("image", image.id)
+        for device in self.get("BlockDeviceMappings", []):
+            if snapshot := device.get("Ebs", {}).get("SnapshotId"):
+                yield from self.existing("snapshot", snapshot)
         nics = self.get("NetworkInterfaces", [])
         subnets = [each.get("SubnetId") for each in nics] or [self.get("SubnetId")]
         for subnet in subnets:
@@ -396,4 +438,59 @@ def ask_sts(_: Any, action: str) -> Iterator[Ask]:
     yield Ask(action)
 
 
-QUESTIONS = {"ec2": ask_ec2, "iam": ask_iam, "ssm": ask_ssm, "sts": ask_sts}
+def ask_autoscaling(_: Any, action: str) -> Iterator[Ask]:
+    """Give what Auto Scaling asks: its descriptions are about nothing in particular."""
+    if facts()[action].resources:
+        raise NotImplementedError(f"IAM's decision on {action}")
+    yield Ask(action)
+
+
+def ask_nodegroup(response: Any, arn: str, tags: Mapping[str, tuple[str, ...]]) -> Iterator[Ask]:
+    """Give what is asked beside a new node group: about its tags, its role, and a launch from its template.
+
+    Of the launch the lab asks about the template only; AWS asks about all that the template names.
+    https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/permissions-for-launch-templates.html
+    """
+    if tags:
+        yield Ask("eks:TagResource", arn, "nodegroup", tags)
+    role = response.params["nodeRole"]
+    yield Ask("iam:PassRole", role, "role", {"iam:PassedToService": ("eks.amazonaws.com",)})
+    for each in ("iam:GetRole", "iam:ListAttachedRolePolicies"):
+        yield Ask(each, role, "role")
+    given = response.params.get("launchTemplate")
+    if given is not None:
+        questions = Ec2Questions(response, "ec2:RunInstances", ec2_backends[response.current_account][response.region])
+        yield Ask("ec2:DescribeLaunchTemplateVersions")
+        yield from questions.template(given.get("id"), given.get("name"))
+
+
+def ask_eks(response: Any, action: str) -> Iterator[Ask]:
+    """Give what EKS asks: about a cluster, or a node group of it."""
+    kinds, name = facts()[action].resources, response.params.get("clusterName") or response.params.get("name")
+    cluster = response.clusters.get((response.region, name))
+    start = f"arn:aws:eks:{response.region}:{response.current_account}"
+    if not kinds:
+        yield Ask(action)
+    if action == "eks:TagResource":
+        raise NotImplementedError(f"IAM's decision on {action} of what is there")
+    given = response.params.get("tags") or {}
+    tags = tags_of([{"Key": key, "Value": value} for key, value in given.items()], "aws:RequestTag")
+    if "cluster" in kinds:
+        yield Ask(action, f"{start}:cluster/{name}", "cluster", tags, exists=cluster is not None)
+    if action == "eks:CreateNodegroup":
+        yield from ask_nodegroup(response, f"{start}:nodegroup/{name}/{response.params['nodegroupName']}/new", tags)
+    if "nodegroup" in kinds:
+        group = response.params.get("nodegroupName")
+        found = cluster.groups.get(group) if cluster is not None else None
+        arn = found.data["nodegroupArn"] if found is not None else f"{start}:nodegroup/{name}/{group}/*"
+        yield Ask(action, arn, "nodegroup", exists=found is not None)
+
+
+QUESTIONS = {
+    "autoscaling": ask_autoscaling,
+    "eks": ask_eks,
+    "ec2": ask_ec2,
+    "iam": ask_iam,
+    "ssm": ask_ssm,
+    "sts": ask_sts,
+}

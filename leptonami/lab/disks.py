@@ -61,6 +61,8 @@ class LabAmi(Ami):
         self.source_image_region: str | None = None
         self.image_owner_alias: str | None = None
         self.lab_release: Any = None
+        # When it was launched: for people, and by the lab's clock.
+        self.lab_launches: list[tuple[str, float]] = []
 
     def device(self, name: str, snapshot: LabSnapshot, **settings: Any) -> None:
         """Add a device with its snapshot."""
@@ -298,3 +300,4 @@ def check(ebs: dict[str, Any]) -> None:
 def finish(volume: Volume, ebs: dict[str, Any]) -> None:
     """Set what moto drops when it makes a volume with an instance."""
     volume.iops, volume.throughput = ebs.get("Iops"), ebs.get("Throughput")
+    volume.volume_initialization_rate = ebs.get("VolumeInitializationRate")  # type: ignore[attr-defined]

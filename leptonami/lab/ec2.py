@@ -1,34 +1,36 @@
-"""EC2, where moto differs from AWS in a way that matters to a build: launches, images, disks, states over time.
+"""EC2, where moto differs from AWS in a way that matters to a build: launches, and states over time.
 
 Each override has a contract test in `tests/lab/test_ec2.py` which names the documented behaviour it follows.
 """
 
 from __future__ import annotations
 
-import json
-import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from datetime import UTC, datetime
+from fnmatch import fnmatchcase
 from functools import partial
 from typing import Any, ClassVar
 
 from moto.core.responses import ActionResult, EmptyResult
+from moto.core.utils import camelcase_to_underscores
+from moto.ec2 import utils
 from moto.ec2.models import ec2_backends
 from moto.ec2.models.instance_types import INSTANCE_TYPE_OFFERINGS, INSTANCE_TYPES
 from moto.ec2.models.instances import InstanceState, StateReason
 from moto.ec2.models.spot_requests import SpotInstanceRequest
-from moto.ec2.responses import EC2Response
-from moto.ec2.utils import filter_dict_attribute_mapping, random_spot_request_id
 from moto.ssm.models import ssm_backends
 
 from leptonami.lab import disks, node
 from leptonami.lab.disks import LabAmi
 from leptonami.lab.iam import usable_profile
-from leptonami.lab.inuse import InUse
+from leptonami.lab.images import Images
 from leptonami.lab.machines import Machines
-from leptonami.lab.wire import ApiError
+from leptonami.lab.templates import Templates
+from leptonami.lab.tokens import Idempotent
+from leptonami.lab.wire import ApiError, page
 from leptonami.lab.world import ACCOUNT, World
 
-__all__ = ["LabEC2", "every_instance"]
+__all__ = ["RUN_PARAMETERS", "LabEC2", "every_instance"]
 
 STATES = {
     "pending": InstanceState("pending", 0),
@@ -46,9 +48,21 @@ RUN_PARAMETERS = {
     *("SecurityGroups", "SubnetId", "TagSpecifications", "UserData", "DisableApiStop", "PrivateIpAddress"),
 }
 # Filters of DescribeInstances that moto lacks, by the attribute that answers them.
-filter_dict_attribute_mapping.update({"client-token": "client_token", "instance-lifecycle": "lifecycle"})
-IMAGE_ID = re.compile(r"ami-(?:[0-9a-f]{8}|[0-9a-f]{17})")
-IMAGE_NAME = re.compile(r"[A-Za-z0-9()\[\] ./\-'@_]{3,128}")
+utils.filter_dict_attribute_mapping.update({"client-token": "client_token", "instance-lifecycle": "lifecycle"})
+
+
+def matching(obj: Any, _filter: str, filter_value: Any, moto: Callable[..., Any] = utils.is_filter_matching) -> bool:
+    """Tell whether a filter matches: any of its values is enough, where moto wants all of them from what has several.
+
+    https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_Filter.html
+    """
+    value = obj.get_filter_value(_filter)
+    if isinstance(value, (list, tuple, set)) and isinstance(filter_value, list):
+        return any(fnmatchcase(str(each), pattern) for each in value for pattern in filter_value)
+    return bool(moto(obj, _filter, filter_value))
+
+
+utils.is_filter_matching = matching
 
 
 def every_instance() -> Iterable[Any]:
@@ -68,39 +82,20 @@ class BoughtSpot(SpotInstanceRequest):
         return type(self).launched
 
 
-class LabEC2(InUse, EC2Response):
+class LabEC2(Idempotent, Templates, Images):
     """EC2 with the lab's behaviour; everything else is moto's."""
 
-    world: ClassVar[World]
-    machines: ClassVar[Machines]
-    tokens: ClassVar[dict[tuple[str, str, str], tuple[str, Any]]] = {}
-
-    def call_action(self) -> Any:
-        """Answer; a client token that was used before gets the answer it got then."""
-        token = self._get_param("ClientToken")
-        if not token or self._get_param("DryRun"):
-            return super().call_action()
-        rest = {name: value for name, value in self.params.items() if name != "ClientToken"}
-        print_ = json.dumps(rest, sort_keys=True, default=str)
-        key = (self.region, self._get_action(), token)
-        if key in self.tokens:
-            before, answer = self.tokens[key]
-            if before != print_:
-                raise ApiError(
-                    "IdempotentParameterMismatch",
-                    "Arguments on this idempotent request are inconsistent with arguments used in previous request(s).",
-                )
-            status, headers, body = answer
-            return status, dict(headers), body
-        answer = super().call_action()
-        if answer[0] < 300:
-            self.tokens[key] = (print_, (answer[0], dict(answer[1]), answer[2]))
-        return answer
+    idempotency = "ClientToken"
+    mismatch = (
+        "IdempotentParameterMismatch",
+        "Arguments on this idempotent request are inconsistent with arguments used in previous request(s).",
+    )
 
     # Launching ------------------------------------------------------------------------------------------------------
 
     def run_instances(self) -> ActionResult:
         """Launch: what AWS would refuse is refused, disks and interfaces come out as asked for, states take time."""
+        from_template = self.from_template()
         if extra := set(self.params) - RUN_PARAMETERS:
             raise NotImplementedError(f"RunInstances with {', '.join(sorted(extra))}")
         image = self._launchable(self._resolve(self._get_param("ImageId", "")))
@@ -123,8 +118,10 @@ class LabEC2(InUse, EC2Response):
         result = super().run_instances()
         reservation: Any = result.result
         tags = self._parse_tag_specification()
+        image.lab_launches.append((f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}", self.world.clock()))
         for instance in reservation.instances:
             self._finish_launch(instance, image, tags)
+            instance.add_tags(from_template)
             instance.iam_instance_profile = {"Arn": profile.arn, "Id": profile.id} if profile else None
             instance.lab_machine = self.machines.launch(instance, image)
             self.world.later(self.world.times.pending, partial(self._run, self.world, self.machines, instance))
@@ -142,20 +139,6 @@ class LabEC2(InUse, EC2Response):
         if parameter is None:
             raise ApiError("InvalidParameterValue", f"Parameter {given} does not exist")
         return str(parameter.value)
-
-    def _image(self, image: str) -> LabAmi:
-        if not IMAGE_ID.fullmatch(image):
-            raise ApiError("InvalidAMIID.Malformed", f'Invalid id: "{image}" (expecting "ami-...")')
-        found = self.ec2_backend.amis.get(image)
-        if found is None:
-            raise ApiError("InvalidAMIID.NotFound", f"The image id '[{image}]' does not exist")
-        return found  # type: ignore[no-any-return]
-
-    def _launchable(self, image: str) -> LabAmi:
-        found = self._image(image)
-        if found.state != "available":
-            raise ApiError("InvalidAMIID.Unavailable", f"The image ID '{image}' is not available")
-        return found
 
     def _offered(self, kind: str) -> list[str]:
         offered = INSTANCE_TYPE_OFFERINGS["availability-zone"].get(self.region, [])
@@ -215,9 +198,6 @@ class LabEC2(InUse, EC2Response):
                         f"Security group {group} and subnet {subnet} belong to different networks.",
                     )
 
-    def _encrypt_all(self) -> bool:
-        return bool(self.ec2_backend.ebs_encryption_by_default)
-
     def _finish_launch(self, instance: Any, image: LabAmi, tags: dict[str, dict[str, str]]) -> None:
         """Set what moto leaves out of a new instance."""
         instance._state = InstanceState("pending", 0)
@@ -251,7 +231,7 @@ class LabEC2(InUse, EC2Response):
         options = self._get_param("InstanceMarketOptions.SpotOptions", {})
         request = BoughtSpot(
             self.ec2_backend,
-            random_spot_request_id(),
+            utils.random_spot_request_id(),
             options.get("MaxPrice", ""),
             instance.image_id,
             options.get("SpotInstanceType", "one-time"),
@@ -398,30 +378,20 @@ class LabEC2(InUse, EC2Response):
         """Change only the options that are named, where moto resets the others."""
         instance = self.ec2_backend.get_instance(self._get_param("InstanceId"))
         self.error_on_dryrun()
-        names = ("HttpTokens", "HttpPutResponseHopLimit", "HttpEndpoint", "HttpProtocolIpv6", "InstanceMetadataTags")
-        attributes = (
-            *("http_tokens", "http_put_response_hop_limit", "http_endpoint"),
-            *("http_protocol_ipv6", "instance_metadata_tags"),
-        )
-        for name, attribute in zip(names, attributes, strict=True):
+        for name in (
+            *("HttpTokens", "HttpPutResponseHopLimit", "HttpEndpoint", "HttpProtocolIpv6"),
+            "InstanceMetadataTags",
+        ):
             if (value := self._get_param(name)) is not None:
-                setattr(instance.metadata_options, attribute, value)
+                setattr(instance.metadata_options, camelcase_to_underscores(name), value)
         return ActionResult({"InstanceId": instance.id, "InstanceMetadataOptions": instance.metadata_options})
 
     def describe_instances(self) -> ActionResult:
         """Describe instances; a filter that moto lacks is refused, also while there is nothing to filter."""
         for name in self._filters_from_querystring():
-            if name not in filter_dict_attribute_mapping and not name.startswith("tag:") and name != "tag-key":
+            if name not in utils.filter_dict_attribute_mapping and not name.startswith("tag:") and name != "tag-key":
                 raise NotImplementedError(f"DescribeInstances with the filter {name}")
         return super().describe_instances()
-
-    def get_console_output(self) -> ActionResult:
-        """Say that there is no console, where moto shows one recorded in 2006."""
-        import base64
-
-        instance = self.ec2_backend.get_instance(self._get_param("InstanceId"))
-        text = f"leptonami lab: {instance.id} is simulated and has no console\n"
-        return ActionResult({"InstanceId": instance.id, "Output": base64.b64encode(text.encode()).decode()})
 
     def delete_security_group(self) -> ActionResult:
         """Delete a group, unless an interface still uses it."""
@@ -432,6 +402,16 @@ class LabEC2(InUse, EC2Response):
             raise ApiError("DependencyViolation", f"resource {group} has a dependent object")
         return super().delete_security_group()
 
+    def delete_network_interface(self) -> ActionResult:
+        """Delete an interface, unless it is attached."""
+        interface = self.ec2_backend.enis.get(self._get_param("NetworkInterfaceId"))
+        if interface is not None and interface.instance is not None and interface.instance.state != "terminated":
+            raise ApiError(
+                "InvalidNetworkInterface.InUse",
+                f"Network interface '{interface.id}' is currently in use; it must be detached first.",
+            )
+        return super().delete_network_interface()
+
     def describe_instance_types(self) -> ActionResult:
         """Give the types a page at a time, as AWS does: serialising all 1,400 would take seconds."""
         names = self._get_param("InstanceTypes", [])
@@ -439,235 +419,5 @@ class LabEC2(InUse, EC2Response):
             shown = ", ".join(unknown)
             raise ApiError("InvalidInstanceType", f"The following supplied instance types do not exist: [{shown}]")
         filters = self._filters_from_querystring()
-        start = int(self._get_param("NextToken", "0"))
-        size = int(self._get_param("MaxResults", 100))
         found = self.ec2_backend.describe_instance_types(names, filters)
-        more = {"NextToken": str(start + size)} if start + size < len(found) else {}
-        return ActionResult({"InstanceTypes": found[start : start + size], **more})
-
-    # Images ---------------------------------------------------------------------------------------------------------
-
-    def _free_name(self, name: str) -> None:
-        if not IMAGE_NAME.fullmatch(name):
-            raise ApiError(
-                "InvalidAMIName.Malformed",
-                "AMI names must be between 3 and 128 characters long, and may contain letters, numbers, '(', ')', "
-                "'.', '-', '/' and '_'",
-            )
-        for image in self.ec2_backend.amis.values():
-            if image.name == name and image.owner_id == self.current_account:
-                raise ApiError("InvalidAMIName.Duplicate", f"AMI name {name} is already in use by AMI {image.id}")
-
-    def _tags_for(self, *kinds: str) -> dict[str, dict[str, str]]:
-        tags = self._parse_tag_specification()
-        for kind in tags:
-            if kind not in kinds:
-                raise ApiError(
-                    "InvalidParameterValue", f"'{kind}' is not a valid taggable resource type for this operation."
-                )
-        return tags
-
-    def create_image(self) -> ActionResult:
-        """Make an image: pending first, with its disks as the instance has them, tags on image and snapshots."""
-        instance = self.ec2_backend.get_instance(self._get_param("InstanceId"))
-        name = self._get_param("Name", "")
-        self._free_name(name)
-        tags = self._tags_for("image", "snapshot")
-        if instance.state not in {"running", "stopped"}:
-            raise ApiError(
-                "IncorrectState", f"The instance '{instance.id}' is in an invalid state ({instance.state}) for this."
-            )
-        self.error_on_dryrun()
-        image = disks.image_of(
-            self.ec2_backend,
-            instance,
-            self.ec2_backend.amis.get(instance.image_id),
-            name=name,
-            text=self._get_param("Description", ""),
-            snapshot_tags=tags.get("snapshot", {}),
-        )
-        image.add_tags(tags.get("image", {}))
-        keep = partial(self.machines.keep, instance.id, image.id)
-        if instance.state == "running" and not self._get_param("NoReboot", False):
-            # AWS shuts it down, takes the snapshots, and lets it boot again.
-            self.machines.reboot(instance, partial(node.stop, instance.lab_machine), keep)
-        else:
-            self.machines.work(instance, keep)
-        self._pending(image, instance)
-        return ActionResult({"ImageId": image.id})
-
-    def _pending(self, image: LabAmi, instance: Any = None) -> None:
-        """Let an image and its snapshots be pending for their time, and until its instance's disk has been copied."""
-        self.ec2_backend.amis[image.id] = image
-        failing = self.world.faults.hit("image-fails") is not None
-        image.state = "pending"
-        begun = self.world.clock()
-        done = partial(disks.settle, image, failing)
-        if instance is not None:
-            done = partial(self.machines.when_idle, instance, done)
-        due = self.world.later(self.world.times.image, done)
-        for snapshot in image.snapshots:
-            snapshot.pend(self.world.clock, begun, due)
-
-    def copy_image(self) -> ActionResult:
-        """Copy an image from another region or this one, with its disk, encrypted if asked for, tagged if asked for."""
-        source_region, source = self._get_param("SourceRegion"), self._get_param("SourceImageId")
-        origin = ec2_backends[self.current_account][source_region]
-        found: Any = origin.amis.get(source)
-        if found is None:
-            raise ApiError("InvalidAMIID.NotFound", f"The image id '[{source}]' does not exist")
-        if found.state != "available":
-            raise ApiError("InvalidAMIID.Unavailable", f"The image ID '{source}' is not available")
-        name = self._get_param("Name", "")
-        self._free_name(name)
-        tags = self._tags_for("image", "snapshot")
-        self.error_on_dryrun()
-        image = disks.copy_of(
-            self.ec2_backend,
-            found,
-            name,
-            self._get_param("Description") or found.description,
-            encrypted=bool(self._get_param("Encrypted", False)) or self._encrypt_all(),
-            snapshot_tags=tags.get("snapshot", {}),
-        )
-        image.source_image_id, image.source_image_region = source, source_region
-        if self._get_param("CopyImageTags", False):
-            image.add_tags({each["key"]: each["value"] for each in found.get_tags()})
-        image.add_tags(tags.get("image", {}))
-        self.machines.copy_image(source, image.id)
-        self._pending(image)
-        return ActionResult({"ImageId": image.id})
-
-    def register_image(self) -> ActionResult:
-        """Refuse: moto would make an image without the disks that were named."""
-        raise NotImplementedError("RegisterImage")
-
-    def deregister_image(self) -> ActionResult:
-        """Deregister, unless protected; the snapshots stay unless the request names them too."""
-        image = self.ec2_backend.amis.get(self._get_param("ImageId"))
-        if image is not None and image.deregistration_protection.startswith("enabled"):
-            raise ApiError(
-                "OperationNotPermitted", f"The image '{image.id}' is protected from deregistration. Disable it first."
-            )
-        if image is not None and image.owner_id != self.current_account:
-            raise ApiError("AuthFailure", f"Not authorized for image:{image.id}", 403)
-        answer = super().deregister_image()
-        if image is None:
-            return answer
-        deleted = []
-        for snapshot in image.snapshots:
-            # Freed from its image first, which is what keeps a snapshot from being deleted.
-            snapshot.from_ami = None
-            if self._get_param("DeleteAssociatedSnapshots", False):
-                self.ec2_backend.delete_snapshot(snapshot.id)
-                deleted.append({"SnapshotId": snapshot.id, "ReturnCode": "success"})
-        self.machines.forget_image(image.id)
-        return ActionResult({"Return": True, **({"DeleteSnapshotResults": deleted} if deleted else {})})
-
-    def describe_images(self) -> ActionResult:
-        """Describe images; an id that is unknown or malformed is an error, also beside known ones."""
-        for image in self._get_param("ImageIds", []):
-            if image not in self.ec2_backend.deleted_amis:
-                self._image(image)
-        return super().describe_images()
-
-    def describe_snapshots(self) -> ActionResult:
-        """Describe snapshots one owns, as AWS does without further ado: those of public images are not among them."""
-        owners = [self.current_account if each == "self" else each for each in self._get_param("OwnerIds", [])]
-        found = self.ec2_backend.describe_snapshots(
-            snapshot_ids=self._get_param("SnapshotIds", []), filters=self._filters_from_querystring()
-        )
-        mine = [each for each in found if each.owner_id in (owners or [self.current_account])]
-        mine = [each for each in mine if each.owner_id == self.current_account]
-        if len(mine) < len(found) and self._get_param("SnapshotIds"):
-            hidden = next(each.id for each in found if each not in mine)
-            raise ApiError("InvalidSnapshot.NotFound", f"The snapshot '{hidden}' does not exist.")
-        return ActionResult({"Snapshots": mine})
-
-    def modify_image_attribute(self) -> ActionResult:
-        """Change an attribute: the ones moto drops silently are kept, those the lab lacks are refused."""
-        image = self._image(self._get_param("ImageId", ""))
-        if image.owner_id != self.current_account:
-            raise ApiError("AuthFailure", f"Not authorized for image:{image.id}", 403)
-        known = {"ImageId", "DryRun", "Attribute", "Value", "Description", "ImdsSupport", "LaunchPermission"}
-        known |= {"OperationType", "UserIds", "UserGroups", "OrganizationArns", "OrganizationalUnitArns"}
-        if extra := set(self.params) - known:
-            raise NotImplementedError(f"ModifyImageAttribute with {', '.join(sorted(extra))}")
-        self.error_on_dryrun()
-        added = [
-            *self._get_param("LaunchPermission.Add", []),
-            *({"Group": g} for g in self._get_param("UserGroups", [])),
-        ]
-        block = self.ec2_backend.__dict__.get("lab_block_public", "block-new-sharing")
-        public = any(each.get("Group") == "all" for each in added)
-        if public and block != "unblocked" and self._get_param("OperationType") != "remove":
-            raise ApiError(
-                "OperationNotPermitted",
-                "You can't publicly share this image because block public access for AMIs is enabled.",
-            )
-        attribute = self._get_param("Attribute")
-        if support := self._get_param("ImdsSupport.Value") or (attribute == "imdsSupport" and self._get_param("Value")):
-            image.imds_support = support
-        if text := self._get_param("Description.Value") or (attribute == "description" and self._get_param("Value")):
-            image.description = text
-        return super().modify_image_attribute()
-
-    def describe_image_attribute(self) -> ActionResult:
-        """Describe an attribute, with the ones that moto has under no name."""
-        image = self._image(self._get_param("ImageId", ""))
-        match self._get_param("Attribute"):
-            case "imdsSupport":
-                value = {"Value": image.imds_support} if image.imds_support else {}
-                return ActionResult({"ImageId": image.id, "ImdsSupport": value})
-            case "deregistrationProtection":
-                return ActionResult(
-                    {"ImageId": image.id, "DeregistrationProtection": {"Value": image.deregistration_protection}}
-                )
-            case "description":
-                return ActionResult({"ImageId": image.id, "Description": {"Value": image.description}})
-            case "launchPermission":
-                return super().describe_image_attribute()
-            case other:
-                raise NotImplementedError(f"DescribeImageAttribute {other}")
-
-    def enable_image_deprecation(self) -> ActionResult:
-        """Note when an image is to be deprecated; DescribeImages shows it as DeprecationTime."""
-        image = self._image(self._get_param("ImageId", ""))
-        self.error_on_dryrun()
-        # AWS rounds to the minute, and refuses a date in the past.
-        when = self._get_param("DeprecateAt").replace(second=0, microsecond=0)
-        image.deprecation_time = when.strftime("%Y-%m-%dT%H:%M:%S.000Z")
-        return ActionResult({"Return": True})
-
-    def disable_image_deprecation(self) -> ActionResult:
-        """Take the deprecation back."""
-        self._image(self._get_param("ImageId", "")).deprecation_time = None
-        return ActionResult({"Return": True})
-
-    def enable_image_deregistration_protection(self) -> ActionResult:
-        """Protect an image from deregistration."""
-        image = self._image(self._get_param("ImageId", ""))
-        cooldown = self._get_param("WithCooldown", False)
-        image.deregistration_protection = "enabled-with-cooldown" if cooldown else "enabled"
-        return ActionResult({"Return": image.deregistration_protection})
-
-    def disable_image_deregistration_protection(self) -> ActionResult:
-        """Take the protection back."""
-        image = self._image(self._get_param("ImageId", ""))
-        image.deregistration_protection = "disabled"
-        return ActionResult({"Return": "disabled"})
-
-    def get_image_block_public_access_state(self) -> ActionResult:
-        """Tell whether images may be shared with everybody; new accounts block it."""
-        state = self.ec2_backend.__dict__.get("lab_block_public", "block-new-sharing")
-        return ActionResult({"ImageBlockPublicAccessState": state, "ManagedBy": "account"})
-
-    def enable_image_block_public_access(self) -> ActionResult:
-        """Block sharing with everybody."""
-        self.ec2_backend.lab_block_public = "block-new-sharing"
-        return ActionResult({"ImageBlockPublicAccessState": "block-new-sharing"})
-
-    def disable_image_block_public_access(self) -> ActionResult:
-        """Allow sharing with everybody."""
-        self.ec2_backend.lab_block_public = "unblocked"
-        return ActionResult({"ImageBlockPublicAccessState": "unblocked"})
+        return ActionResult(page(self.params, "InstanceTypes", found, token="NextToken", most="MaxResults"))  # noqa: S106

@@ -3,8 +3,11 @@
 A fault is a JSON object; `kind` says which:
 
 - `error`: an operation fails with `code`, `message` and `status`; `operation` may hold wildcards (`ec2.Describe*`).
+  With `asks` at `id` it strikes only requests to EC2 that ask for something by its id, with `filter` only the others.
 - `throttle`: the same with the throttling code of the service.
 - `lost-reply`: the operation is carried out and the connection breaks before the answer.
+- `reset`: the connection breaks before the operation is carried out.
+- `stale`: a list (by filter, not by id) does not have yet what was made within the last `calls` calls.
 - `delay`: the operation takes `seconds` longer.
 - `capacity`: RunInstances has no capacity for `instance_type` in `zone` (both may hold wildcards).
 - `ssm-offline`: the agent of a new instance never answers.
@@ -31,6 +34,8 @@ KINDS = (
     "error",
     "throttle",
     "lost-reply",
+    "reset",
+    "stale",
     "delay",
     "capacity",
     "ssm-offline",
@@ -46,10 +51,12 @@ class Fault:
 
     kind: str
     operation: str = "*"
+    asks: str = "*"
     code: str = "InternalError"
     message: str = "a fault that the lab was asked for"
     status: int = 400
     seconds: float = 0.0
+    calls: int = 10
     instance_type: str = "*"
     zone: str = "*"
     name: str = ""
@@ -112,6 +119,10 @@ class Faults:
             raise InputError("faults are a list of objects", resource="faults")
         self.faults = [Fault.parse(value, f"faults[{index}]") for index, value in enumerate(values)]
         self._random = random.Random(self.seed)  # noqa: S311
+
+    def ordered(self, kind: str) -> bool:
+        """Tell whether there is a fault of a kind."""
+        return any(each.kind == kind for each in self.faults)
 
     def hit(self, kind: str, **context: str) -> Fault | None:
         """Find the first fault of a kind that strikes in this context, and count it."""

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
-from fnmatch import fnmatchcase
+from collections.abc import Iterable, Mapping
 from typing import Any, ClassVar
-from urllib.parse import unquote
 
 from moto.core.responses import ActionResult
 from moto.iam.models import AWSManagedPolicy, iam_backends
 from moto.iam.responses import IamResponse
+from moto.sts.responses import TokenResponse
 
+from leptonami.lab.authorize import issued, statements_of
+from leptonami.lab.policies import listed, matches
 from leptonami.lab.wire import ApiError
-from leptonami.lab.world import ACCOUNT, World
+from leptonami.lab.world import ACCOUNT, OWNER, World
 
-__all__ = ["LabIAM", "agent_may_work", "seed", "usable_profile"]
+__all__ = ["LabIAM", "LabSTS", "agent_may_work", "seed", "usable_profile"]
 
 CORE = {
     "Version": "2012-10-17",
@@ -37,11 +38,18 @@ PULL = {
         }
     ],
 }
+NODE = {
+    "Version": "2012-10-17",
+    "Statement": [{"Effect": "Allow", "Action": ["ec2:Describe*", "eks:DescribeCluster"], "Resource": "*"}],
+}
 # Names of AWS's own policies, with the part of their content that the lab looks at.
 MANAGED = {
     "AmazonSSMManagedInstanceCore": CORE,
     "AmazonEC2ContainerRegistryReadOnly": PULL,
     "AmazonEC2ContainerRegistryPullOnly": PULL,
+    "AmazonEKSClusterPolicy": NODE,
+    "AmazonEKSWorkerNodePolicy": NODE,
+    "AmazonEKS_CNI_Policy": NODE,
 }
 
 
@@ -87,6 +95,16 @@ class LabIAM(IamResponse):
         profile.lab_known_at = self.world.clock() + self.world.times.profile
 
 
+class LabSTS(TokenResponse):
+    """STS that knows whose the lab's own key is."""
+
+    def get_caller_identity(self) -> ActionResult:
+        """Tell who calls, where moto makes somebody up for a key that it does not know."""
+        if issued(self.get_access_key()):
+            return super().get_caller_identity()
+        return ActionResult({"UserId": "AIDASIMULATEDLABUSER", "Account": ACCOUNT, "Arn": OWNER})
+
+
 def usable_profile(world: World, asked: dict[str, str] | None) -> Any:
     """Find the profile that RunInstances names, as EC2 would: not if it does not exist, is too new or has no role."""
     # Some clients (Packer) send an empty name for none.
@@ -115,28 +133,19 @@ def agent_may_work(profile_arn: str) -> bool:
         if profile.arn == profile_arn and profile.roles:
             role = profile.roles[0]
             trust = json.dumps(role.assume_role_policy_document)
-            documents = [*role.policies.values()]
-            documents += [
-                next(each.document for each in policy.versions if each.is_default)
-                for policy in role.managed_policies.values()
+            statements = [
+                each
+                for policy in (*role.policies.values(), *role.managed_policies.values())
+                for each in statements_of(policy)
             ]
-            may = list(allowed(documents))
-            listens = matches(may, "ssmmessages:OpenControlChannel") or matches(may, "ec2messages:GetMessages")
-            return "ec2.amazonaws.com" in trust and matches(may, "ssm:UpdateInstanceInformation") and listens
+            listens = allowed(statements, "ssmmessages:OpenControlChannel") or allowed(
+                statements, "ec2messages:GetMessages"
+            )
+            return "ec2.amazonaws.com" in trust and allowed(statements, "ssm:UpdateInstanceInformation") and listens
     return False
 
 
-def allowed(documents: Iterable[Any]) -> Iterable[str]:
-    """Give the actions that policy documents allow, wildcards included."""
-    for document in documents:
-        parsed = json.loads(unquote(document) if document.startswith("%") else document)
-        statements = parsed["Statement"]
-        for statement in statements if isinstance(statements, list) else [statements]:
-            if statement.get("Effect") == "Allow":
-                actions = statement.get("Action", [])
-                yield from actions if isinstance(actions, list) else [actions]
-
-
-def matches(patterns: list[str], action: str) -> bool:
-    """Tell whether one of the patterns covers an action; IAM ignores case."""
-    return any(fnmatchcase(action.lower(), pattern.lower()) for pattern in patterns)
+def allowed(statements: Iterable[Mapping[str, Any]], action: str) -> bool:
+    """Tell whether one of the statements allows an action; IAM ignores case."""
+    patterns = [each for one in statements if one["Effect"] == "Allow" for each in listed(one.get("Action", []))]
+    return any(matches(each.lower(), action.lower()) for each in patterns)

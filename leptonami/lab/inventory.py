@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 from moto.ec2.models import ec2_backends
@@ -47,4 +48,6 @@ def inventory() -> dict[str, list[str]]:
     iam = iam_backends[ACCOUNT]["aws"]
     found["roles"] = [each.name for each in iam.get_roles()]
     found["profiles"] = [each.name for each in iam.get_instance_profiles()]
+    if (clusters := sys.modules.get("leptonami.lab.clusters")) is not None:
+        found |= clusters.inventory()
     return found

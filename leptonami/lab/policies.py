@@ -35,11 +35,9 @@ class Facts:
 @functools.cache
 def facts() -> Mapping[str, Facts]:
     """Read `data/iam-actions.yaml`: the actions that the lab can decide on, by `service:Operation`."""
-    import yaml
-
     from leptonami import datafiles
 
-    raw = yaml.safe_load(datafiles.path("iam-actions.yaml").read_text(encoding="utf-8"))
+    raw = datafiles.table("iam-actions.yaml")
     return {
         f"{service}:{name}": Facts(
             {kind: frozenset(keys) for kind, keys in found.get("resources", {}).items()},

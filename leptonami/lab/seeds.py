@@ -17,6 +17,7 @@ from moto.ssm.models import Parameter, ssm_backends
 
 from leptonami import catalog
 from leptonami.lab.disks import base_image
+from leptonami.lab.wire import ApiError
 from leptonami.lab.world import ACCOUNT
 
 if TYPE_CHECKING:
@@ -37,7 +38,15 @@ def image_id(region: str, owner: str, name: str) -> str:
 
 
 def seed(region: str) -> None:
-    """Fill a region."""
+    """Fill a region.
+
+    Raises
+    ------
+    ApiError
+        If there is none of that name.
+    """
+    if region not in ec2_backends[ACCOUNT]:
+        raise ApiError("LabNoSuchRegion", f"leptonami lab: AWS has no region {region!r}")
     ec2 = ec2_backends[ACCOUNT][region]
     parameters: Any = ssm_backends[ACCOUNT][region]._parameters
     # moto's own public parameters name images that do not exist here.

@@ -1,11 +1,12 @@
 """The lab's process: moto's server on 127.0.0.1, put together with what the lab changes, and its own small API.
 
-`/lab-api/state`, `/lab-api/calls` and `/lab-api/faults` are for tests and for the curious. Every other path is AWS.
+`/lab-api/` (see `Application.own`) is for tests, for the fleet and for the curious. Every other path is AWS.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import io
 import json
 import os
 import select
@@ -21,12 +22,15 @@ from urllib.parse import parse_qs
 
 from leptonami.errors import InputError
 from leptonami.lab.faults import Faults
+from leptonami.lab.late import Late, by_id
 from leptonami.lab.wire import ApiError, Call, error, identify
 from leptonami.lab.world import ACCOUNT, DEFAULT_SPEED, Times, World, new_folder, remove_stale
 
 __all__ = ["Settings", "main"]
 
 SERVICES = {"ec2", "iam", "ssm", "sts"}
+# Only where there are clusters: they take their time to be imported.
+CLUSTER_SERVICES = {"autoscaling", "eks"}
 LOOPBACK = {"127.0.0.1", "localhost"}
 WATCH_PARENT_S = 1.0
 LONGEST_BODY = 4 * 1024 * 1024
@@ -45,6 +49,9 @@ class Settings:
     faults: list[dict[str, Any]] = dataclasses.field(default_factory=list)
     log: str | None = None
     key: str = ""
+    cluster: str = ""
+    fleet: bool = True
+    patience: float = 45.0
 
 
 class Application:
@@ -58,6 +65,9 @@ class Application:
         self.moto = moto
         self.seed = seed
         self.seeded: set[str] = set()
+        self.late = Late()
+        self.services = SERVICES | (CLUSTER_SERVICES if settings.cluster else set())
+        self.fleet_faults: list[dict[str, Any]] = []
         self.log = Path(settings.log).open("a", buffering=1) if settings.log else None  # noqa: SIM115 - as long as we live
 
     def __call__(self, environ: dict[str, Any], start_response: StartResponse) -> Iterable[bytes]:
@@ -81,9 +91,13 @@ class Application:
                 self.world.advance()
                 self.world.calls[call.name] += 1
                 delay = self.world.faults.hit("delay", operation=call.name)
-                self.refuse(call)
-                lost = self.world.faults.hit("lost-reply", operation=call.name) is not None
-                status, headers, body = self.ask_moto(call, environ)
+                self.refuse(call, request_of(environ))
+                if self.world.faults.hit("reset", operation=call.name) is not None:
+                    lost = True
+                else:
+                    lost = self.world.faults.hit("lost-reply", operation=call.name) is not None
+                    status, headers, body = self.ask_moto(call, environ)
+                    headers, body = self.be_late(call, environ, headers, body)
         except ApiError as problem:
             status = problem.status
             headers, body = error(call, problem)
@@ -97,7 +111,7 @@ class Application:
         start_response(f"{status} {'OK' if status < 300 else 'Error'}", headers)
         return [body]
 
-    def refuse(self, call: Call) -> None:
+    def refuse(self, call: Call, request: bytes) -> None:
         """Refuse what must not reach moto: other keys, services the lab lacks, and what a fault strikes."""
         # Here and not above: moto must be imported after its settings are set.
         from leptonami.lab.authorize import issued
@@ -109,12 +123,13 @@ class Application:
             raise ApiError(
                 code, "leptonami lab: not this lab's key; use the environment that `leptonami lab up` prints", 403
             )
-        if call.service not in SERVICES:
+        if call.service not in self.services:
             raise lacking(call)
         if fault := self.world.faults.hit("throttle", operation=call.name):
             code, status = THROTTLED.get(call.service, ("ThrottlingException", 400))
             raise ApiError(code, "Request limit exceeded.", status)
-        if fault := self.world.faults.hit("error", operation=call.name):
+        asks = "id" if by_id(request) else "filter"
+        if fault := self.world.faults.hit("error", operation=call.name, asks=asks):
             raise ApiError(fault.code, fault.message, fault.status)
 
     def ask_moto(self, call: Call, environ: dict[str, Any]) -> tuple[int, list[tuple[str, str]], bytes]:
@@ -144,6 +159,19 @@ class Application:
             raise lacking(call)
         return caught["status"], caught["headers"], body
 
+    def be_late(
+        self, call: Call, environ: dict[str, Any], headers: list[tuple[str, str]], body: bytes
+    ) -> tuple[list[tuple[str, str]], bytes]:
+        """Leave out of a list what is new, if a fault says that lists are late."""
+        if not self.world.faults.ordered("stale"):
+            return headers, body
+        self.late.note(call, body)
+        fault = self.world.faults.hit("stale", operation=call.name)
+        if fault is None:
+            return headers, body
+        body = self.late.without_new(call, request_of(environ), body, fault.calls)
+        return [each for each in headers if each[0].lower() != "content-length"], body
+
     def answer_own(self, environ: dict[str, Any], start_response: StartResponse) -> Iterable[bytes]:
         """Answer the lab's own API."""
         method, path = environ["REQUEST_METHOD"], environ["PATH_INFO"].removeprefix("/lab-api/")
@@ -151,11 +179,16 @@ class Application:
             # A form that a browser sends without asking cannot have this type.
             return plain(start_response, "415 Unsupported Media Type", {"error": "send application/json"})
         body = environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0))
-        ids = "ids" in parse_qs(environ.get("QUERY_STRING", ""), keep_blank_values=True)
+        words = parse_qs(environ.get("QUERY_STRING", ""), keep_blank_values=True)
+        ids = "ids" in words
         try:
             with self.world.lock:
                 self.world.advance()
                 answer = self.own(method, path, body, ids=ids)
+            if path == "clusters" and answer and "brief" not in words:
+                from leptonami.lab.clusters import count_nodes
+
+                count_nodes(answer)
         except InputError as problem:
             return plain(start_response, "400 Bad Request", problem.as_dict())
         except ValueError as problem:
@@ -163,25 +196,81 @@ class Application:
         except Exception as problem:  # the answer must be JSON whatever happens
             return plain(start_response, "500 Internal Server Error", {"error": f"{type(problem).__name__}: {problem}"})
         if answer is None:
-            return plain(start_response, "404 Not Found", {"error": "state, calls and faults are what there is"})
+            return plain(start_response, "404 Not Found", {"error": "there is no such thing in the lab"})
         return plain(start_response, "200 OK", answer)
 
     def own(self, method: str, path: str, body: bytes, *, ids: bool) -> Any:
         """Do what the lab's own API is asked for; None if there is no such thing."""
-        match method, path:
-            case "GET", "state":
-                from leptonami.lab.inventory import inventory
+        what, _, name = path.partition("/")
+        ways: dict[tuple[str, str], Callable[[], Any]] = {
+            ("GET", "state"): lambda: self.state(ids=ids),
+            ("GET", "calls"): lambda: dict(self.world.calls),
+            ("DELETE", "calls"): self.forget_calls,
+            ("GET", "faults"): self.world.faults.as_data,
+            ("PUT", "faults"): lambda: self.set_faults(json.loads(body)),
+            ("GET", "fleet-faults"): lambda: self.fleet_faults,
+            ("PUT", "fleet-faults"): lambda: self.set_fleet_faults(json.loads(body)),
+            ("PUT", "patience"): lambda: self.set_patience(json.loads(body)),
+            ("GET", "clusters"): self.clusters,
+            ("GET", "nodes"): lambda: self.node(name),
+        }
+        way = ways.get((method, what))
+        return way() if way is not None and (not name or what == "nodes") else None
 
-                found = inventory()
-                return found if ids else {name: len(each) for name, each in found.items()}
-            case "GET", "calls":
-                return dict(self.world.calls)
-            case "DELETE", "calls":
-                self.world.calls.clear()
-                return {}
-            case "PUT", "faults":
-                self.world.faults.replace(json.loads(body))
-        return self.world.faults.as_data() if path == "faults" and method in {"GET", "PUT"} else None
+    def state(self, *, ids: bool) -> Any:
+        """Count what there is, or name it."""
+        from leptonami.lab.inventory import inventory
+
+        found = inventory()
+        return found if ids else {name: len(each) for name, each in found.items()}
+
+    def forget_calls(self) -> Any:
+        """Count from nothing again."""
+        self.world.calls.clear()
+        return {}
+
+    def set_faults(self, wanted: Any) -> Any:
+        """Replace the faults."""
+        self.world.faults.replace(wanted)
+        return self.world.faults.as_data()
+
+    def set_fleet_faults(self, wanted: Any) -> Any:
+        """Replace the faults of nodes, which the fleet asks for."""
+        from leptonami.lab.fleet.faults import parse
+
+        parse(wanted)
+        self.fleet_faults = wanted
+        return wanted
+
+    def set_patience(self, wanted: Any) -> Any:
+        """Let EKS wait longer or shorter for nodes and pods, also where it is waiting already."""
+        if isinstance(wanted, bool) or not isinstance(wanted, (int, float)) or not wanted >= 0:
+            raise InputError(f"not a number of seconds: {wanted!r}", resource="patience")
+        self.world.patience = float(wanted)
+        return self.world.patience
+
+    def clusters(self) -> Any:
+        """Describe the clusters."""
+        if not self.settings.cluster:
+            return []
+        from leptonami.lab.clusters import report
+
+        return report()
+
+    def node(self, instance: str) -> Any:
+        """Tell what is on the disk of an instance; None if there is no such instance, or no disk any more."""
+        from leptonami.lab.ec2 import LabEC2, every_instance
+        from leptonami.lab.nodefacts import facts
+
+        root = LabEC2.machines.instance_root(instance)
+        found = next((each for each in every_instance() if each.id == instance), None)
+        return facts(found, root) if found is not None and root.is_dir() else None
+
+
+def request_of(environ: dict[str, Any]) -> bytes:
+    """Give the form of a request, which `identify` has read and put back; nothing for other protocols."""
+    stream = environ["wsgi.input"]
+    return stream.getvalue() if isinstance(stream, io.BytesIO) else b""
 
 
 def lacking(call: Call, text: str = "") -> ApiError:
@@ -219,25 +308,27 @@ def assemble(settings: Settings, world: World) -> tuple[Application, str]:
     # The sandbox's canary runs while moto is imported: both take most of a second.
     canary = threading.Thread(target=lambda: tried.append(node.sandbox()))
     canary.start()
+    from leptonami.lab import quick
+
+    quick.read_models()
     import moto.ec2.urls
     import moto.iam.urls
     import moto.ssm.urls
     import moto.sts.urls
     from moto.moto_api._internal import mock_random
     from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
-    from moto.sts.responses import TokenResponse
 
-    from leptonami.lab import authorize, filters, iam, seeds
+    from leptonami.lab import authorize, iam, seeds
     from leptonami.lab.ec2 import LabEC2
-    from leptonami.lab.iam import LabIAM
+    from leptonami.lab.iam import LabIAM, LabSTS
     from leptonami.lab.machines import Machines
     from leptonami.lab.publishing import PublishingEC2
     from leptonami.lab.ssm import LabSSM
 
+    quick.remember_modules()
     if settings.seed is not None:
         mock_random.seed(settings.seed)
     iam.seed()
-    filters.install()
     application = Application(world, settings, DomainDispatcherApplication(create_backend_app), seeds.seed)
     with world.lock:
         seeds.seed(settings.region)
@@ -251,11 +342,43 @@ def assemble(settings: Settings, world: World) -> tuple[Application, str]:
         (moto.ec2.urls, PublishingEC2),
         (moto.ssm.urls, LabSSM),
         (moto.iam.urls, LabIAM),
-        (moto.sts.urls, TokenResponse),
+        (moto.sts.urls, LabSTS),
     ]
+    if settings.cluster:
+        served += cluster_services(world, settings)
     for urls, responses in served:
         urls.url_paths = dict.fromkeys(urls.url_paths, authorize.enforced(responses).dispatch)
     return application, machines.recorded
+
+
+def cluster_services(world: World, settings: Settings) -> list[tuple[Any, type[Any]]]:
+    """Import EKS and Auto Scaling with the lab's behaviour."""
+    import moto.autoscaling.urls
+    import moto.eks.urls
+
+    from leptonami.lab import scaling
+    from leptonami.lab.eks import LabEKS
+
+    scaling.install(world)
+    LabEKS.world, LabEKS.key, LabEKS.seed, LabEKS.fleet = world, settings.key, settings.seed, settings.fleet
+    # Every path: moto lists those of its own operations only.
+    eks_urls: Any = moto.eks.urls
+    eks_urls.url_paths = {"{0}/.*": None}
+    return [(moto.autoscaling.urls, scaling.LabAutoScaling), (eks_urls, LabEKS)]
+
+
+def note(world: World, settings: Settings, url: str) -> str:
+    """Seed a cluster if there is to be one, and leave word of this lab for `leptonami lab status`."""
+    kubeconfig = ""
+    if settings.cluster:
+        from leptonami.lab.clusters import seed
+
+        with world.lock:
+            plane = seed(url, settings.region, settings.cluster).plane
+        kubeconfig = str(plane.kubeconfig) if plane is not None else ""
+    word = {"pid": os.getpid(), "url": url, "region": settings.region, "kubeconfig": kubeconfig}
+    (world.folder / "lab.json").write_text(json.dumps(word))
+    return kubeconfig
 
 
 def serve(settings: Settings) -> None:
@@ -275,7 +398,7 @@ def serve(settings: Settings) -> None:
     times = Times().at(settings.speed)
     faults = Faults(settings.seed or 0)
     faults.replace(settings.faults)
-    world = World(times, settings.speed, new_folder(), faults)
+    world = World(times, settings.speed, new_folder(), faults, settings.patience)
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(number, lambda *_: stop.set())
@@ -284,10 +407,15 @@ def serve(settings: Settings) -> None:
         server = make_server("127.0.0.1", settings.port, application, threaded=True, request_handler=Silent)
         server.daemon_threads = True  # type: ignore[attr-defined]
         threading.Thread(target=server.serve_forever, daemon=True).start()
-        sys.stdout.write(json.dumps({"port": server.server_port, "recorded": recorded}) + "\n")
+        kubeconfig = note(world, settings, f"http://127.0.0.1:{server.server_port}")
+        ready = {"port": server.server_port, "recorded": recorded, "kubeconfig": kubeconfig}
+        sys.stdout.write(json.dumps(ready) + "\n")
         sys.stdout.flush()
         wait_for_end(stop)
     finally:
+        world.closing.set()
+        if (clusters := sys.modules.get("leptonami.lab.clusters")) is not None:
+            clusters.close_all()
         end_commands(world)
         world.close()
 
@@ -323,7 +451,10 @@ def main(arguments: list[str]) -> NoReturn:
     settings = Settings(
         **{**given, "speed": float(given.get("speed", DEFAULT_SPEED)), "key": os.environ.pop("LEPTONAMI_LAB_KEY", "")}
     )
-    serve(settings)
+    try:
+        serve(settings)
+    except ApiError as problem:
+        sys.exit(problem.message)
     # Without taking moto's half a million objects apart one by one.
     sys.stdout.flush()
     os._exit(0)

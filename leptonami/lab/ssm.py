@@ -5,6 +5,7 @@ Each override has a contract test in `tests/lab/test_ssm.py` which names the doc
 
 from __future__ import annotations
 
+import json
 import threading
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -18,7 +19,7 @@ from moto.ssm.responses import SimpleSystemManagerResponse
 from leptonami.lab import agent
 from leptonami.lab.agent import Invocation
 from leptonami.lab.machines import Machines
-from leptonami.lab.wire import ApiError
+from leptonami.lab.wire import ApiError, page
 from leptonami.lab.world import World
 
 __all__ = ["Command", "LabSSM"]
@@ -220,9 +221,8 @@ class LabSSM(SimpleSystemManagerResponse):
         return [each for each in reversed(self.commands.values()) if each.region == self.region]
 
     def _page(self, name: str, rows: list[dict[str, Any]]) -> ActionResult:
-        start, size = int(self._get_param("NextToken", None) or 0), int(self._get_param("MaxResults", None) or 50)
-        more = {"NextToken": str(start + size)} if start + size < len(rows) else {}
-        return ActionResult({name: rows[start : start + size], **more})
+        asked = json.loads(self.body)
+        return ActionResult(page(asked, name, rows, token="NextToken", most="MaxResults", size=50))  # noqa: S106
 
     def cancel_command(self) -> ActionResult:
         """Cancel: what has not begun never does, what runs is killed with all it started."""

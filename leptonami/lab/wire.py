@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import io
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import parse_qs, parse_qsl
 from uuid import uuid4
 from xml.sax.saxutils import escape
 
-__all__ = ["ApiError", "Call", "error", "identify"]
+__all__ = ["ApiError", "Call", "error", "identify", "page"]
 
 JSON_TYPE = "application/x-amz-json-1.1"
 
@@ -114,3 +115,18 @@ def error(call: Call, problem: ApiError) -> tuple[list[tuple[str, str]], bytes]:
     if call.form == "json":
         headers.append(("x-amzn-ErrorType", problem.code))
     return headers, body.encode()
+
+
+def page(
+    asked: Mapping[str, Any],
+    key: str,
+    rows: list[Any],
+    *,
+    token: str = "nextToken",  # noqa: S107
+    most: str = "maxResults",
+    size: int = 100,
+) -> dict[str, Any]:
+    """Give one page of a list, `size` rows unless asked for another number, and the token of the next."""
+    start, size = int(asked.get(token) or 0), int(asked.get(most) or size)
+    more = {token: str(start + size)} if start + size < len(rows) else {}
+    return {key: rows[start : start + size], **more}

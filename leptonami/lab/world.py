@@ -23,11 +23,25 @@ from pathlib import Path
 
 from leptonami.lab.faults import Faults
 
-__all__ = ["ACCOUNT", "DEFAULT_SPEED", "Times", "World", "remove_stale"]
+__all__ = [
+    "ACCOUNT",
+    "DEFAULT_SPEED",
+    "OWNER",
+    "SECRET",
+    "Times",
+    "World",
+    "clean_environment",
+    "client_environment",
+    "remove_stale",
+]
 
 ACCOUNT = "123456789012"
+# Who has the lab's own key.
+OWNER = f"arn:aws:iam::{ACCOUNT}:user/lab"
 DEFAULT_SPEED = 100.0
 FOLDER_PREFIX = "leptonami-lab-"
+# Of the lab's own access key; nothing checks it but a cluster, of whose tokens it is a part.
+SECRET = "simulated"  # noqa: S105
 
 
 @dataclass(frozen=True)
@@ -50,6 +64,14 @@ class Times:
         How long these take.
     image
         CreateImage or CopyImage until available.
+    scaling
+        A change to an Auto Scaling group until it launches or terminates.
+    cluster, upgrade, addon
+        CreateCluster, an update of a cluster, and an add-on, until they are through.
+    join
+        How long EKS waits for the nodes of a group to be ready, and for pods to leave a node.
+    drained
+        How long an update keeps a node that is drained, so that load balancers forget it.
     """
 
     pending: float = 15.0
@@ -60,6 +82,12 @@ class Times:
     terminate: float = 30.0
     reboot: float = 20.0
     image: float = 240.0
+    scaling: float = 5.0
+    cluster: float = 540.0
+    upgrade: float = 480.0
+    addon: float = 30.0
+    join: float = 900.0
+    drained: float = 60.0
 
     def at(self, speed: float) -> Times:
         """Give the times at a speed; `inf` and 0 mean no delays at all."""
@@ -88,6 +116,9 @@ class World:
         Where node roots and outputs of commands live; removed at the end.
     lock
         Held during every request: moto's backends are not made for threads.
+    patience
+        Seconds of this machine's clock that EKS waits at least for nodes and pods, whatever the speed: they take real
+        time.
     calls
         Requests so far, by `service.Operation`.
     """
@@ -96,6 +127,7 @@ class World:
     speed: float
     folder: Path
     faults: Faults
+    patience: float = 45.0
     lock: threading.RLock = field(default_factory=threading.RLock)
     calls: Counter[str] = field(default_factory=Counter)
     clock: Callable[[], float] = time.monotonic
@@ -122,6 +154,23 @@ class World:
         """Remove the folder."""
         self.closing.set()
         remove(self.folder)
+
+
+def clean_environment() -> dict[str, str]:
+    """Give the environment without credentials or settings of a real account, or of moto."""
+    return {name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "MOTO_"))}
+
+
+def client_environment(url: str, key: str, region: str) -> dict[str, str]:
+    """Give the variables with which clients of AWS use a lab."""
+    return {
+        "AWS_ENDPOINT_URL": url,
+        "AWS_ACCESS_KEY_ID": key,
+        "AWS_SECRET_ACCESS_KEY": SECRET,
+        "AWS_REGION": region,
+        "AWS_DEFAULT_REGION": region,
+        "AWS_EC2_METADATA_DISABLED": "true",
+    }
 
 
 def new_folder() -> Path:

@@ -11,6 +11,7 @@ from leptonami.lab import Lab, start
 from leptonami.lab.node import sandbox
 
 __all__: list[str] = []
+LONG_S = 120.0  # for what comes sooner or later, on however busy a machine
 
 
 @pytest.fixture(scope="module")
@@ -39,3 +40,20 @@ def scripts() -> None:
     works, why = sandbox()
     if not works:
         pytest.skip(why)
+
+
+@pytest.fixture(scope="session")
+def clustered() -> Iterator[Account]:
+    """Give a lab with a cluster and without a fleet: its nodes are the tests' to make (`helpers.Joining`).
+
+    One for all modules: starting it takes longer than most of their tests. So each takes away what it made.
+    """
+    with start(speed=1200, cluster=True, fleet=False, patience=LONG_S) as running:
+        yield Account(running)
+
+
+@pytest.fixture(scope="module")
+def slow_cluster() -> Iterator[Account]:
+    """Give a lab with a cluster in which passing states last long enough to be seen."""
+    with start(speed=180, cluster=True, fleet=False) as running:
+        yield Account(running)

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import base64
+import functools
 import json
+import threading
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import boto3
@@ -13,6 +17,7 @@ from botocore.config import Config
 from botocore.exceptions import ClientError
 
 from leptonami.lab import Lab
+from leptonami.lab.planes import Client
 
 UBUNTU = "/aws/service/canonical/ubuntu/eks/22.04/1.33/stable/current/amd64/hvm/ebs-gp2/ami-id"
 TRUST = json.dumps(
@@ -33,12 +38,20 @@ class Account:
             lab.environment["AWS_ACCESS_KEY_ID"], lab.environment["AWS_SECRET_ACCESS_KEY"], region_name=region
         )
         # One attempt: a test wants to see the first answer, not the last of several.
-        config = Config(retries={"total_max_attempts": 1})
+        config = self.config = Config(retries={"total_max_attempts": 1})
         make = self.session.client
         self.ec2: Any = make("ec2", endpoint_url=lab.url, config=config)
         self.ssm: Any = make("ssm", endpoint_url=lab.url, config=config)
         self.iam: Any = make("iam", endpoint_url=lab.url, config=config)
         self.sts: Any = make("sts", endpoint_url=lab.url, config=config)
+
+    @functools.cached_property
+    def eks(self) -> Any:
+        return self.session.client("eks", endpoint_url=self.lab.url, config=self.config)
+
+    @functools.cached_property
+    def autoscaling(self) -> Any:
+        return self.session.client("autoscaling", endpoint_url=self.lab.url, config=self.config)
 
     def base(self, parameter: str = UBUNTU) -> str:
         value: str = self.ssm.get_parameter(Name=parameter)["Parameter"]["Value"]
@@ -140,8 +153,77 @@ def refused(wanted: str, call: Callable[..., Any], *, says: str = "", **request:
     return caught.value
 
 
-def eventually(check: Callable[[], Any], what: str, seconds: float = 20) -> None:
+def eventually(check: Callable[[], Any], what: str, seconds: float = 25) -> None:
     deadline = time.monotonic() + seconds
     while not check():
         assert time.monotonic() < deadline, f"never came: {what}"
         time.sleep(0.02)
+
+
+class Joining:
+    """Stands in for a fleet: every instance in service has a Node that is ready, and pods that are to go are gone."""
+
+    def __init__(self, account: Account) -> None:
+        self.account = account
+        config = json.loads(Path(account.lab.kubeconfig).read_text())
+        place = config["clusters"][0]["cluster"]
+        authority = base64.b64decode(place["certificate-authority-data"]).decode()
+        self.kube = Client(place["server"], authority, config["users"][0]["user"]["token"])
+        self.over = threading.Event()
+        self.thread = threading.Thread(target=self.run)
+
+    def __enter__(self) -> Joining:
+        self.thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.over.set()
+        self.thread.join()
+        self.kube.pool.clear()
+
+    def run(self) -> None:
+        while not self.over.wait(0.05):
+            self.step()
+
+    def step(self) -> None:
+        members = self.account.autoscaling.describe_auto_scaling_instances()["AutoScalingInstances"]
+        here = {each["InstanceId"] for each in members if each["LifecycleState"] in {"InService", "Terminating:Wait"}}
+        there = {each["metadata"]["name"] for each in self.kube.items("/api/v1/nodes")}
+        for name in here - there:
+            spec = {"providerID": f"aws:///us-west-2a/{name}"}
+            self.kube.ask("POST", "/api/v1/nodes", {"metadata": {"name": name}, "spec": spec})
+            ready = {"status": {"conditions": [{"type": "Ready", "status": "True"}]}}
+            self.kube.merge(f"/api/v1/nodes/{name}/status", ready)
+        for name in there - here:
+            self.kube.ask("DELETE", f"/api/v1/nodes/{name}")
+        for pod in self.kube.items("/api/v1/pods"):
+            if pod["metadata"].get("deletionTimestamp") or pod["spec"].get("nodeName") not in here:
+                self.delete(pod["metadata"]["name"])
+
+    def delete(self, pod: str) -> None:
+        now = {"kind": "DeleteOptions", "apiVersion": "v1", "gracePeriodSeconds": 0}
+        self.kube.ask("DELETE", f"/api/v1/namespaces/default/pods/{pod}", now)
+
+    def pod(self, name: str, node: str, app: str = "", *, held: bool = False) -> None:
+        """Let a pod run on a node; one that is held does not end before `release`."""
+        spec = {"nodeName": node, "containers": [{"name": "c", "image": "lab/sleep"}]}
+        metadata = {"name": name, "labels": {"app": app or name}, "finalizers": ["lab/held"] if held else []}
+        status, said = self.kube.ask("POST", "/api/v1/namespaces/default/pods", {"metadata": metadata, "spec": spec})
+        assert status == 201, said
+        self.kube.merge(
+            f"/api/v1/namespaces/default/pods/{name}/status",
+            {"status": {"phase": "Running", "conditions": [{"type": "Ready", "status": "True"}]}},
+        )
+
+    def release(self, pod: str) -> None:
+        """Let a pod that is held end."""
+        self.kube.merge(f"/api/v1/namespaces/default/pods/{pod}", {"metadata": {"finalizers": None}})
+
+    def budget(self, app: str, allowed: int) -> None:
+        """Let a budget allow so many disruptions of an app's pods from now on."""
+        spec = {"minAvailable": 1, "selector": {"matchLabels": {"app": app}}}
+        place = "/apis/policy/v1/namespaces/default/poddisruptionbudgets"
+        status, said = self.kube.ask("POST", place, {"metadata": {"name": app}, "spec": spec})
+        assert status in {201, 409}, said
+        counts = {"disruptionsAllowed": allowed, "currentHealthy": 1, "desiredHealthy": 1, "expectedPods": 1}
+        self.kube.merge(f"{place}/{app}/status", {"status": {**counts, "observedGeneration": 1}})

@@ -7,6 +7,7 @@ import os
 import re
 import shutil
 import signal
+import stat
 import subprocess
 import sys
 import urllib.request
@@ -33,14 +34,15 @@ def test_exec_ends_with_the_commands_code(script: str, wanted: int) -> None:
 
 
 def test_exec_gives_its_environment_and_hides_the_users() -> None:
-    done = run(
-        "exec", "--region", "eu-west-1", "--", "env", AWS_PROFILE="mine", AWS_SESSION_TOKEN="secret", OTHER="kept"
-    )
+    script = 'env; echo "CONFIG=$(tr -d "\n" < "$KUBECONFIG")"'
+    words = ["exec", "--region", "eu-west-1", "--cluster", "--", "sh", "-c", script]
+    done = run(*words, AWS_PROFILE="mine", AWS_SESSION_TOKEN="secret", OTHER="kept")
     found = dict(line.split("=", 1) for line in done.stdout.splitlines() if "=" in line)
     assert found["AWS_ENDPOINT_URL"].startswith("http://127.0.0.1:")
     assert found["AWS_REGION"] == found["AWS_DEFAULT_REGION"] == "eu-west-1"
     assert (found["LEPTONAMI_LAB"], found["AWS_EC2_METADATA_DISABLED"], found["OTHER"]) == ("1", "true", "kept")
     assert "AWS_PROFILE" not in found and "AWS_SESSION_TOKEN" not in found
+    assert json.loads(found["CONFIG"])["current-context"] == "leptonami"
 
 
 def test_exec_says_what_cannot_be_run() -> None:
@@ -69,7 +71,10 @@ def test_exec_passes_signals_on(tmp_path: Path) -> None:
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_up_prints_what_to_paste_and_ends_on_a_signal(number: signal.Signals) -> None:
     process = subprocess.Popen(
-        [*LEPTONAMI, "lab", "up", "--seed", "3"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        [*LEPTONAMI, "lab", "up", "--no-cluster", "--seed", "3"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
     )
     try:
         assert process.stdout is not None
@@ -89,6 +94,59 @@ def test_up_prints_what_to_paste_and_ends_on_a_signal(number: signal.Signals) ->
         process.communicate()
     assert process.returncode == 0 and rest == ""
     assert "Ctrl-C" in story and "Traceback" not in story
+
+
+def gone(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return True
+    return False
+
+
+def test_up_has_a_cluster_that_status_shows_and_down_ends() -> None:
+    with subprocess.Popen(
+        [*LEPTONAMI, "lab", "up", "--kubernetes", "1.32"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        try:
+            assert process.stdout is not None and process.stderr is not None
+            exports: dict[str, str] = {}
+            while "LEPTONAMI_POLL" not in exports:
+                name, _, value = process.stdout.readline().removeprefix("export ").strip().partition("=")
+                exports[name] = value
+            kubeconfig = Path(exports["KUBECONFIG"])
+            assert stat.S_IMODE(kubeconfig.stat().st_mode) == 0o600
+            # Other labs may run on this machine: this one is known by its address.
+            found = json.loads(run("status", "--json").stdout)
+            (mine,) = [each for each in found if each["url"] == exports["AWS_ENDPOINT_URL"]]
+            (cluster,) = mine["clusters"]
+            assert (cluster["name"], cluster["version"], cluster["status"]) == ("leptonami", "1.32", "ACTIVE")
+            assert mine["simulated"] and cluster["nodes"] == {"count": 0, "ready": 0}
+            shown = run("status").stdout
+            assert (
+                mine["url"] in shown
+                and "1 security group, 2 roles, 1 cluster\n" in shown
+                and "cluster leptonami  1.32  ACTIVE  0 of 0 nodes ready" in shown
+            )
+            pid = str(mine["pid"])
+            assert run("kubeconfig", "--pid", pid).stdout == f"{kubeconfig}\n"
+            missing = run("kubeconfig", "--pid", pid, "--cluster", "none")
+            assert missing.returncode == 2 and "clusters: leptonami" in missing.stderr
+            done = run("down", "--pid", pid)
+            assert done.returncode == 0 and "has ended" in done.stderr
+            story = process.stderr.read()
+            assert process.wait(20) == 0 and "everything in it is gone" in story and "Traceback" not in story
+            assert not kubeconfig.exists() and not kubeconfig.parent.parent.parent.exists()
+            assert gone(int(pid)) and (cluster["fleet"]["pid"] is None or gone(cluster["fleet"]["pid"]))
+            again = run("down", "--pid", pid)
+            assert again.returncode == 2 and f"no lab of yours has the process id {pid}" in again.stderr
+        finally:
+            process.kill()
+
+
+def test_a_version_that_eks_does_not_have_is_refused_at_once() -> None:
+    done = run("up", "--kubernetes", "1.99")
+    assert done.returncode == 2 and "EKS has no version '1.99'" in done.stderr
 
 
 def test_faults_come_from_a_file(tmp_path: Path) -> None:

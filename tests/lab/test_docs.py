@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import re
+import shlex
 from pathlib import Path
 
+import click
+
+from leptonami.cli import cli
 from leptonami.lab import POLL
 from leptonami.lab.faults import KINDS, Faults
 from leptonami.lab.world import DEFAULT_SPEED, Times
@@ -49,3 +53,28 @@ def test_its_times_are_those_of_the_code() -> None:
 
 def test_the_pace_that_it_hands_out_is_one() -> None:
     assert Pace.parse(POLL).longest < 1
+
+
+def test_every_command_of_leptonami_that_the_pages_name_can_be_given() -> None:
+    found = {
+        line
+        for page in (*ROOT.glob("docs/lab*.md"), ROOT / "README.md")
+        for language, block in re.findall(r"(?ms)^```(\w*)\n(.*?)^```", page.read_text(encoding="utf-8"))
+        if language in {"", "console", "sh"}
+        for line in re.findall(
+            r"(?:^|^\$ |\$\(|&& )(leptonami (?!lab exec)[^|)&\n]*)", re.sub(r"(?m)(^|\s)#.*", "", block), re.MULTILINE
+        )
+    }
+    assert len(found) > 25
+    for line in sorted(found):
+        context = click.Context(cli, info_name="leptonami")
+        words = shlex.split(line)[1:]
+        command: click.Command = cli
+        while isinstance(command, click.Group):
+            name, found_command, words = command.resolve_command(context, words)
+            assert found_command, line
+            command = found_command
+            # Reads the options, and complains about those that there are not; runs nothing.
+            parsed = command.make_context(name, list(words), parent=context)
+            if isinstance(command, click.Group):
+                words, context = [*parsed._protected_args, *parsed.args], parsed

@@ -9,6 +9,8 @@ import pytest
 from botocore.exceptions import ClientError
 from helpers import CORE, UBUNTU, Account, code, eventually, refused
 
+from leptonami.lab import start
+
 pytestmark = pytest.mark.lab
 ROOT = "/dev/sda1"
 
@@ -169,7 +171,7 @@ def test_encryption_by_default_encrypts(account: Account) -> None:
         ({"SubnetId": "subnet-0123456789abcdef0"}, "InvalidSubnetID.NotFound"),
         ({"SecurityGroupIds": ["sg-0123456789abcdef0"]}, "InvalidGroup.NotFound"),
         ({"IamInstanceProfile": {"Name": "there-is-none"}}, "InvalidParameterValue"),
-        ({"LaunchTemplate": {"LaunchTemplateId": "lt-0"}}, "LabNotImplemented"),
+        ({"LaunchTemplate": {"LaunchTemplateId": "lt-0"}}, "InvalidLaunchTemplateId.Malformed"),
         ({"CreditSpecification": {"CpuCredits": "standard"}}, "LabNotImplemented"),
     ],
 )
@@ -519,6 +521,49 @@ def test_deprecation_protection_and_imds_support_are_kept(account: Account) -> N
     account.ec2.deregister_image(ImageId=image)
 
 
+# https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/disable-an-ami.html
+
+
+def test_a_disabled_image_is_left_out_unless_asked_for_and_shared_with_nobody(account: Account) -> None:
+    instance = account.launch()
+    account.wait_state(instance, "running")
+    image = account.image(instance, "disabled", NoReboot=True)
+    permission = {"Add": [{"UserId": "210987654321"}]}
+    account.ec2.modify_image_attribute(ImageId=image, LaunchPermission=permission)
+    account.ec2.disable_image(ImageId=image)
+    for asked in ({"ImageIds": [image]}, {"Owners": ["self"], "Filters": [{"Name": "name", "Values": ["disabled"]}]}):
+        assert account.ec2.describe_images(**asked)["Images"] == []
+        (found,) = account.ec2.describe_images(**asked, IncludeDisabled=True)["Images"]
+        assert (found["ImageId"], found["State"]) == (image, "disabled")
+    shown = account.ec2.describe_image_attribute(ImageId=image, Attribute="launchPermission")
+    assert shown["LaunchPermissions"] == []
+    refused("InvalidAMIID.Unavailable", account.launch, image=image)
+    refused("InvalidAMIName.Duplicate", account.ec2.create_image, InstanceId=instance, Name="disabled")
+    refused("AuthFailure", account.ec2.disable_image, ImageId=account.base())
+    account.ec2.enable_image(ImageId=image)
+    assert account.described_image(image)["State"] == "available"
+    account.ec2.deregister_image(ImageId=image)
+
+
+# https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_DescribeImageAttribute.html: LastLaunchedTime
+
+
+def test_a_launch_is_reported_a_day_later(account: Account, slow: Account) -> None:
+    def last(of: Account, image: str) -> Any:
+        return of.ec2.describe_image_attribute(ImageId=image, Attribute="lastLaunchedTime")["LastLaunchedTime"]
+
+    image = slow.base()
+    slow.launch(image=image)
+    assert last(slow, image) == {}
+    with start(speed=float("inf")) as lab:
+        hurried = Account(lab)
+        image = hurried.base()
+        assert last(hurried, image) == {}
+        hurried.launch(image=image)
+        told = datetime.datetime.fromisoformat(last(hurried, image)["Value"])
+    assert abs(datetime.datetime.now(datetime.UTC) - told) < datetime.timedelta(minutes=5)
+
+
 # https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/block-public-access-to-amis.html
 
 
@@ -627,3 +672,20 @@ def test_an_image_keeps_what_a_script_wrote(account: Account) -> None:
     found = account.run(second, "cat /etc/baked; ls /run/gone; cat /etc/machine-id")
     assert found["StandardOutputContent"].startswith("baked\n")
     assert "No such file" in found["StandardErrorContent"]
+
+
+def test_an_attached_interface_cannot_be_deleted(account: Account) -> None:
+    """https://docs.aws.amazon.com/AWSEC2/latest/APIReference/errors-overview.html: InvalidNetworkInterface.InUse."""
+    made = account.describe(account.launch())
+    delete, interface = account.ec2.delete_network_interface, made["NetworkInterfaces"][0]["NetworkInterfaceId"]
+    refused("InvalidNetworkInterface.InUse", delete, NetworkInterfaceId=interface)
+    loose = account.ec2.create_network_interface(SubnetId=made["SubnetId"])["NetworkInterface"]["NetworkInterfaceId"]
+    delete(NetworkInterfaceId=loose)
+    account.ec2.terminate_instances(InstanceIds=[made["InstanceId"]])
+
+
+def test_a_role_that_is_not_in_a_profile_is_no_such_entity(account: Account) -> None:
+    """https://docs.aws.amazon.com/IAM/latest/APIReference/API_RemoveRoleFromInstanceProfile.html: NoSuchEntity."""
+    remove, given = account.iam.remove_role_from_instance_profile, {"InstanceProfileName": account.profile("emptied")}
+    remove(**given, RoleName="emptied")
+    refused("NoSuchEntity", remove, says="cannot be found", **given, RoleName="emptied")

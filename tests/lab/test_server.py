@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import http.client
 import json
 import os
@@ -297,6 +298,56 @@ def test_a_lost_reply_leaves_what_was_done(faulty: Lab, account: Account) -> Non
     assert account.launch(ClientToken="lost") == made
 
 
+def test_a_reset_leaves_nothing_done(faulty: Lab, account: Account) -> None:
+    faulty.set_faults({"kind": "reset", "operation": "ec2.RunInstances", "times": 1})
+    before = set(faulty.state(ids=True)["instances"])
+    with pytest.raises((ConnectionClosedError, HTTPClientError)):
+        account.launch(ClientToken="reset")
+    assert set(faulty.state(ids=True)["instances"]) == before
+    assert account.launch(ClientToken="reset") not in before
+
+
+def test_a_late_list_lacks_what_is_new_and_an_id_finds_it(faulty: Lab, account: Account) -> None:
+    old = account.launch()
+    faulty.set_faults({"kind": "stale", "operation": "ec2.Describe*", "calls": 3})
+
+    def listed() -> set[str]:
+        found = account.ec2.describe_instances(Filters=[{"Name": "instance-type", "Values": ["g4dn.xlarge"]}])
+        return {each["InstanceId"] for one in found["Reservations"] for each in one["Instances"]}
+
+    assert old in listed()
+    new = account.launch()
+    assert account.describe(new)["InstanceId"] == new
+    first = listed()
+    assert old in first
+    assert new not in first
+    account.ec2.describe_vpcs()
+    assert new in listed(), "four calls later it is there"
+    group = account.ec2.create_security_group(GroupName="late", Description="x")["GroupId"]
+    assert group not in {each["GroupId"] for each in account.ec2.describe_security_groups()["SecurityGroups"]}
+    assert account.ec2.describe_security_groups(GroupIds=[group])["SecurityGroups"]
+    account.ec2.delete_security_group(GroupId=group)
+
+
+def test_a_late_list_of_commands_lacks_the_new_one(faulty: Lab, account: Account) -> None:
+    instance = account.builder("late")
+    faulty.set_faults({"kind": "stale", "operation": "ssm.List*", "calls": 1})
+    command = account.send(instance, "true")
+    assert account.ssm.list_commands(InstanceId=instance)["Commands"] == []
+    assert [each["CommandId"] for each in account.ssm.list_commands(InstanceId=instance)["Commands"]] == [command]
+
+
+def test_a_fault_of_those_who_ask_by_id_spares_lists(faulty: Lab, account: Account) -> None:
+    instance = account.launch()
+    fault = {"kind": "error", "operation": "ec2.DescribeInstances", "code": "InvalidInstanceID.NotFound"}
+    faulty.set_faults({**fault, "asks": "id"})
+    refused("InvalidInstanceID.NotFound", account.ec2.describe_instances, InstanceIds=[instance])
+    assert account.ec2.describe_instances()["Reservations"]
+    faulty.set_faults({**fault, "asks": "filter"})
+    refused("InvalidInstanceID.NotFound", account.ec2.describe_instances)
+    assert account.describe(instance)["InstanceId"] == instance
+
+
 def test_a_delay_delays(faulty: Lab, account: Account) -> None:
     faulty.set_faults({"kind": "delay", "operation": "ec2.DescribeVpcs", "seconds": 0.5})
     begun = time.monotonic()
@@ -406,7 +457,8 @@ def test_the_agenda_is_done_in_its_order_and_never_early(delays: list[float], st
 
 def test_speed_divides_and_none_means_none() -> None:
     assert Times().at(10).image == Times().image / 10
-    assert Times().at(float("inf")) == Times().at(0) == Times(*[0.0] * 8)
+    assert Times().at(float("inf")) == Times().at(0)
+    assert set(dataclasses.astuple(Times().at(0))) == {0.0}
 
 
 # How it ends --------------------------------------------------------------------------------------------------------
@@ -498,6 +550,12 @@ def test_a_port_that_is_taken_is_said_so(lab: Lab) -> None:
     assert "port" in str(caught.value.hint)
 
 
+def test_a_region_that_aws_does_not_have_is_said_so(lab: Lab) -> None:
+    with pytest.raises(LeptonamiError, match="AWS has no region 'nowhere-1'"):
+        start(region="nowhere-1")
+    refused("LabNoSuchRegion", Account(lab, "nowhere-1").ec2.describe_vpcs)
+
+
 def test_where_scripts_cannot_run_nothing_claims_that_they_did(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))  # without unshare there is no sandbox
     with start(speed=0) as lab:
@@ -525,10 +583,7 @@ def test_the_log_has_a_line_for_each_request(tmp_path: Path) -> None:
 
 
 def test_starting_takes_little_time() -> None:
-    def once() -> float:
-        begun = time.monotonic()
-        start().stop()
-        return time.monotonic() - begun
-
-    # 1.3 s on the two cores this was written on; the best of three, since others may be at work.
-    assert min(once() for _ in range(3)) < 4
+    with start() as lab:
+        used = Path(f"/proc/{lab.process.pid}/stat").read_text().rpartition(")")[2].split()[11:13]
+    # Of the processor, not of the clock: others may be at work. 1.3 s where this was written, 3 on a busy machine.
+    assert sum(map(int, used)) / os.sysconf("SC_CLK_TCK") < 6

@@ -16,7 +16,7 @@ from typing import Any
 from leptonami.lab.node import safely
 from leptonami.lab.node.sandbox import layout
 
-__all__ = ["seed"]
+__all__ = ["GLIBC", "seed"]
 
 CODENAMES = {"20.04": "focal", "22.04": "jammy", "24.04": "noble", "26.04": "resolute"}
 # The kernel that runs on the base image, and a newer one in the archive.
@@ -34,6 +34,20 @@ CONTAINERD = {
     "2": ("1.7.27", "1.2.4"),
     "2023": ("2.1.5", "1.3.3"),
 }
+# By ID and the first part of VERSION_ID. https://packages.ubuntu.com/search?keywords=libc6 (20.04 to 26.04),
+# https://docs.aws.amazon.com/linux/al2023/ug/compare-with-al2.html (2.26 and 2.34), Bottlerocket's packages/glibc.
+GLIBC = {
+    ("ubuntu", "20"): "2.31",
+    ("ubuntu", "22"): "2.35",
+    ("ubuntu", "24"): "2.39",
+    ("ubuntu", "26"): "2.43",
+    ("amzn", "2"): "2.26",
+    ("amzn", "2023"): "2.34",
+    ("bottlerocket", "1"): "2.42",
+}
+# Kernel and containerd of Bottlerocket's variants: newer ones from the Kubernetes version named on.
+# https://bottlerocket.dev/en/os/latest/#/concepts/variants/
+BOTTLEROCKET = {"1.26": ("5.15.196", "1.7.29"), "1.28": ("6.1.158", "1.7.29"), "1.33": ("6.12.58", "2.1.5")}
 # Releases of each driver branch, oldest first. The archive keeps all of the libraries, as the pool does, but prebuilt
 # modules only for the newest: that is why an older pin needs DKMS.
 DRIVERS = {
@@ -247,6 +261,17 @@ def _kubelet(kubernetes: str) -> str:
     return KUBELET.get(kubernetes, f"{kubernetes}.0")
 
 
+def _kernel_packages(kernel: str) -> dict[str, str]:
+    """Name what a kernel of Ubuntu needs to boot, with the versions of its packages."""
+    return dict.fromkeys((f"linux-image-{kernel}", f"linux-modules-{kernel}"), kernel.removesuffix("-aws") + ".1")
+
+
+def _boot_files(root: Path, kernel: str) -> None:
+    """Put a kernel onto a disk."""
+    safely.write(root, f"boot/vmlinuz-{kernel}", "lab kernel\n")
+    safely.write(root, f"usr/lib/modules/{kernel}/modules.dep", "")
+
+
 def _ubuntu_archive(release: str) -> dict[str, Any]:
     """Give what `apt-get` can install on an Ubuntu release."""
     found: dict[str, Any] = {}
@@ -258,10 +283,11 @@ def _ubuntu_archive(release: str) -> dict[str, Any]:
         found[name] = entry
 
     for kernel in KERNELS[release]:
-        number = kernel.removesuffix("-aws") + ".1"
-        add(f"linux-image-{kernel}", number, depends={"*": [f"linux-modules-{kernel}"]})
-        add(f"linux-modules-{kernel}", number)
-        add(f"linux-headers-{kernel}", number)
+        packages = _kernel_packages(kernel)
+        image, modules = packages
+        add(image, packages[image], depends={"*": [modules]})
+        add(modules, packages[modules])
+        add(f"linux-headers-{kernel}", packages[image])
     for branch, upstream in DRIVERS.items():
         if (release == "26.04" and int(branch) < 570) or (release == "20.04" and int(branch) > 550):
             continue
@@ -344,11 +370,27 @@ def seed(root: Path, *, family: str, os: str, kubernetes: str, architecture: str
     elif family.startswith("al2"):
         _amazon(root, family, kubernetes, architecture, image_name)
     else:
-        safely.write(root, "etc/os-release", f'NAME=Bottlerocket\nID=bottlerocket\nVERSION_ID="{os}"\n')
-        safely.write(root, "etc/hostname", "localhost\n")
-        _state(root, "units", {})
-        _state(root, "versions", {})
-        _tools(root, ("lab-shutdown", "systemctl"))
+        _bottlerocket(root, family, os, kubernetes)
+
+
+def _bottlerocket(root: Path, family: str, release: str, kubernetes: str) -> None:
+    """Nothing can be installed there: what a variant has is all there is, driver and toolkit included."""
+    variant = f"aws-k8s-{kubernetes}" + ("-nvidia" if family.endswith("nvidia") else "")
+    safely.write(
+        root,
+        "etc/os-release",
+        f'NAME=Bottlerocket\nID=bottlerocket\nVERSION_ID="{release}"\n'
+        f'PRETTY_NAME="Bottlerocket OS {release} ({variant})"\nVARIANT_ID={variant}\n',
+    )
+    safely.write(root, "etc/hostname", "localhost\n")
+    since = max((each for each in BOTTLEROCKET if each <= kubernetes), default="1.26")
+    kernel, containerd = BOTTLEROCKET[since]
+    versions = {"kernel": kernel, "containerd": containerd, "kubelet": _kubelet(kubernetes)}
+    if family.endswith("nvidia"):
+        versions |= {"nvidia": DRIVERS["580"][-1], "nvidia-toolkit": TOOLKIT[-1]}
+    _state(root, "units", {})
+    _state(root, "versions", versions)
+    _tools(root, ("lab-shutdown", "systemctl"))
 
 
 def _ubuntu(root: Path, release: str, kubernetes: str, architecture: str, image_name: str) -> None:
@@ -366,9 +408,8 @@ def _ubuntu(root: Path, release: str, kubernetes: str, architecture: str, image_
     safely.write(root, "etc/apt/sources.list", f"deb {port} {codename} main restricted\n")
     for folder in ("etc/apt/sources.list.d", "etc/apt/preferences.d", "var/lib/apt/lists", "var/cache/apt/archives"):
         (root / folder).mkdir(parents=True, exist_ok=True)
-    safely.write(root, f"boot/vmlinuz-{kernel}", "lab kernel\n")
+    _boot_files(root, kernel)
     (root / "boot/vmlinuz").symlink_to(f"vmlinuz-{kernel}")
-    safely.write(root, f"usr/lib/modules/{kernel}/modules.dep", "")
     third = int(containerd.partition(".")[0]) >= 2
     share = "usr/local/share/eks"
     safely.write(root, f"{share}/containerd-config.toml", CONTAINERD_TEMPLATE_V3 if third else CONTAINERD_TEMPLATE)
@@ -379,9 +420,9 @@ def _ubuntu(root: Path, release: str, kubernetes: str, architecture: str, image_
     safely.write(root, "etc/containerd/config.toml", "version = 2\n")
     installed = dict.fromkeys(UBUNTU_PACKAGES, f"1.0-{release}")
     installed |= {"containerd": _containerd_package(release), "runc": f"{runc}-0ubuntu1~{release}.1"}
-    number = kernel.removesuffix("-aws")
-    installed |= {f"linux-image-{kernel}": f"{number}.1", f"linux-modules-{kernel}": f"{number}.1"}
-    installed |= {"linux-aws": f"{number}.2", "linux-image-aws": f"{number}.2", "linux-headers-aws": f"{number}.2"}
+    installed |= _kernel_packages(kernel)
+    number = kernel.removesuffix("-aws") + ".2"
+    installed |= dict.fromkeys(("linux-aws", "linux-image-aws", "linux-headers-aws"), number)
     _state(root, "packages", {"installed": installed, "held": []})
     _state(root, "archive", _ubuntu_archive(release))
     _state(root, "versions", {"containerd": containerd, "runc": runc, "kernel": kernel})
@@ -434,8 +475,7 @@ def _amazon(root: Path, family: str, kubernetes: str, architecture: str, image_n
     safely.write(root, "etc/hostname", "localhost\n")
     safely.write(root, "etc/eks/release", f'BASE_AMI="{image_name}"\nARCH="{machine}"\n')
     safely.write(root, "etc/eks/eni-max-pods.txt", MAX_PODS)
-    safely.write(root, f"boot/vmlinuz-{kernel}", "lab kernel\n")
-    safely.write(root, f"usr/lib/modules/{kernel}/modules.dep", "")
+    _boot_files(root, kernel)
     template = CONTAINERD_TEMPLATE_V3 if int(containerd.partition(".")[0]) >= 2 else CONTAINERD_TEMPLATE
     safely.write(root, "etc/containerd/config.toml", template)
     if modern:
