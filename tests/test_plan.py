@@ -433,6 +433,13 @@ REFUSED: list[tuple[dict[str, Any], str, str, str]] = [
     ({"steps": [{"prefetch": {"images": ["a:1"]}}]}, "steps[0].prefetch.images", "a list, where text is wanted", ""),
     ({"steps": [{"script": {"path": "no.sh"}}]}, "steps[0].script.path", "no.sh cannot be read", "relative"),
     ({"steps": [{"script": {"path": "."}}]}, "steps[0].script.path", "cannot be read", ""),
+    ({"region": "us-wset-2"}, "region", "unknown AWS region 'us-wset-2'", "did you mean us-west-2?"),
+    (
+        {"publish": {"regions": ["eu-west-1", "eu-wets-2"]}},
+        "publish.regions[1]",
+        "unknown AWS region 'eu-wets-2'",
+        "did you mean eu-west-2?",
+    ),
 ]
 
 
@@ -503,7 +510,7 @@ def test_a_file_that_is_no_mapping(tmp_path: Path, text: str) -> None:
 
 def test_a_plan_for_a_region_whose_publisher_is_not_known(tmp_path: Path) -> None:
     # A region newer than the catalog has the owner of the commercial regions: the base image's check then decides.
-    assert load(tmp_path, region="eu-moon-1").release.owner == "099720109477"
+    assert load(tmp_path, region="ap-southeast-6").release.owner == "099720109477"
     assert load(tmp_path, region="us-gov-west-1").release.owner == "513442679011"
 
 
@@ -528,6 +535,8 @@ def test_warnings_of_the_catalog_and_our_own(tmp_path: Path) -> None:
     assert "copy_within is longer than image.wait" in found
     (found,) = load(tmp_path, **fresh, base={"name": "ubuntu-eks/*"}).warnings
     assert "base follows whatever is newest" in found
+    (found,) = load(tmp_path, **fresh, builder={"instance_types": ["g5.xlarge", "g55.xlarge"]}).warnings
+    assert "g55.xlarge is not known to botocore; did you mean g5" in found
     (tmp_path / "images.yaml").write_text("schema: 1\nimages: [{ref: 'a:latest', architectures: [arm64]}]\n")
     latest, nothing = load(tmp_path, **fresh, steps=["settle", {"prefetch": {"images": "images.yaml"}}]).warnings
     assert "has the tag `latest`" in latest and "has nothing for amd64" in nothing

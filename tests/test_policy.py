@@ -14,9 +14,13 @@ import yaml
 from click.testing import CliRunner, Result
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from small import load as plan_of
 
 from leptonami import cli, datafiles, policy
 from leptonami import plan as plans
+from leptonami.bench.experiment import Experiment
+from leptonami.bench.experiment import load as load_experiment
+from leptonami.bench.policy import for_experiment
 from leptonami.build import planner, requests
 from leptonami.errors import InputError
 from leptonami.plan import Plan
@@ -24,29 +28,9 @@ from leptonami.policy import Policy, Statement, characters, for_plan
 
 ROOT = Path(__file__).parent.parent
 SHIPPED = sorted((ROOT / "data" / "plans").glob("*.yaml"))
-PLAN: dict[str, Any] = {
-    "schema": 1,
-    "name": "test",
-    "family": "ubuntu-eks",
-    "os": "22.04",
-    "kubernetes": "1.33",
-    "architecture": "amd64",
-    "region": "us-west-2",
-    "builder": {"instance_types": ["m5.large", "m6i.large"]},
-    "root_volume": {"size_gib": 30},
-    "steps": ["settle", "versions", "hygiene"],
-    "image": {"name": "test-{run}"},
-    "tags": {"team": "tests"},
-}
 ACCOUNT = "123456789012"
-# What IAM asks for beside the call that is made.
-IMPLIED = {"iam:PassRole", "iam:TagRole", "iam:TagInstanceProfile", "ec2:CreateTags"}
-
-
-def plan_of(tmp_path: Path, **changes: Any) -> Plan:
-    path = tmp_path / "plan.yaml"
-    path.write_text(json.dumps({**PLAN, **changes}))
-    return plans.load(path)
+# What IAM asks for beside a call, and what nothing calls.
+IMPLIED = {"iam:PassRole"}
 
 
 def statement(chosen: Policy, sid: str) -> dict[str, Any]:
@@ -175,7 +159,7 @@ def test_nothing_is_allowed_on_everything_without_a_reason(variant: Plan) -> Non
             assert all(resource.startswith("arn:") for resource in each.resources)
             # Whatever changes something is held by a tag, a name, the plan's own words or a key of the service.
             unbound = [resource for resource in each.resources if resource.endswith("/*") and not each.conditions]
-            assert not unbound or each.sid in {"NewGroupsVpc", "LaunchInto"}, each.sid
+            assert not unbound or each.sid in {"NewGroupsVpc", "LaunchInto", "LookAtGroups"}, each.sid
 
 
 # That it is what a build does ---------------------------------------------------------------------------------------
@@ -190,9 +174,10 @@ def operations(service: str) -> dict[str, str]:
     return {xform_name(name): f"{service}:{name}" for name in model.operation_names}
 
 
-def methods_in(folder: str, *modules: str) -> set[str]:
+def methods_in(folder: str, *modules: str, more: tuple[str, ...] = ()) -> set[str]:
     """Find the AWS operations that a folder's source names: called, handed on, or by the name of their method."""
-    known = {name: action for service in ("iam", "ssm", "sts", "ec2") for name, action in operations(service).items()}
+    services = (*more, "iam", "ssm", "sts", "ec2")
+    known = {name: action for service in services for name, action in operations(service).items()}
     found = set()
     for path in (ROOT / "leptonami" / folder).rglob("*.py"):
         if modules and path.stem not in modules:
@@ -227,7 +212,7 @@ def test_every_call_in_the_source_of_a_build_is_allowed_and_no_other(tmp_path: P
 
 
 def test_every_announced_call_is_allowed(variant: Plan) -> None:
-    ground = policy.Ground(variant, account=ACCOUNT, partition="aws", builder_role=None)
+    ground = policy.Ground(variant, account=ACCOUNT)
     announced = {action.call.replace(".", ":") for action in ground.actions}
     assert announced <= for_plan(variant).actions
 
@@ -248,6 +233,60 @@ def test_a_call_without_a_rule_is_refused(tmp_path: Path, monkeypatch: pytest.Mo
 def test_the_document_is_the_one_that_is_sent() -> None:
     source = (ROOT / "leptonami" / "build" / "command.py").read_text()
     assert re.findall(r'DocumentName="([^"]+)"', source) == [policy.DOCUMENT]
+
+
+# Experiments ----------------------------------------------------------------------------------------------------------
+
+EXPERIMENT = datafiles.path("experiments/eks.yaml")
+
+
+def experiment_of(by: str, **eks: Any) -> Experiment:
+    """Give the shipped experiment, launched by instances or node groups."""
+    shipped = load_experiment(EXPERIMENT).as_dict()
+    return Experiment.model_validate({**shipped, "eks": {**shipped["eks"], "by": by, **eks}})
+
+
+@pytest.mark.parametrize("by", ["instance", "nodegroup"])
+def test_aws_understands_what_an_experiment_needs(by: str) -> None:
+    for firewall in ([], ["sg-0123456789abcdef0"]):
+        chosen = for_experiment(experiment_of(by, security_groups=firewall), account=ACCOUNT)
+        assert [line for each in chosen.statements for line in complaints(each)] == []
+        assert all(characters(each) <= policy.MANAGED_CHARACTERS for each in chosen.documents())
+        for each in chosen.statements:
+            assert each.resources != ("*",) or each.conditions or each.sid == "LookForRoles"
+
+
+def test_every_call_in_the_source_of_the_driver_is_allowed_and_no_other() -> None:
+    called = methods_in("bench/eks", more=("autoscaling", "eks")) - {"sts:GetCallerIdentity"}
+    called |= methods_in("build", "command", "agent")
+    chosen = [for_experiment(experiment_of(by), purposes=["bench"]) for by in ("instance", "nodegroup")]
+    # What is asked for beside CreateNodegroup, RunInstances and CreateLaunchTemplate.
+    beside = {"iam:PassRole", "iam:GetRole", "iam:ListAttachedRolePolicies", "eks:TagResource", "ec2:CreateTags"}
+    assert frozenset().union(*(each.actions for each in chosen)) == called | beside | {
+        "ec2:DescribeLaunchTemplateVersions"
+    }
+
+
+def test_an_experiment_of_another_driver_needs_none() -> None:
+    with pytest.raises(InputError, match="calls nothing of AWS"):
+        for_experiment(load_experiment("process"))
+
+
+def test_the_command_gives_the_policy_of_an_experiment(tmp_path: Path) -> None:
+    found = run("eks", "--for", "bench", "--account-id", ACCOUNT)
+    assert found.exit_code == 0, found.output
+    assert "role/my-node-role" in found.stdout
+    assert "--node-role" in found.stderr
+    named = run("eks", "--for", "bench", "--for", "sweep", "--node-role", "workers", "--json")
+    told = json.loads(named.stdout)
+    assert (told["plan"], len(told["documents"])) == ("eks", 1)
+    assert "role/workers" in named.stdout and "sweep" in {
+        each for row in told["statements"] for each in row["purposes"]
+    }
+    for wrong in (("--for", "build"), ("--builder",)):
+        refused = run("eks", "--for", "bench", *wrong)
+        assert isinstance(refused.exception, InputError)
+        assert "about an experiment" in str(refused.exception)
 
 
 # What it says -------------------------------------------------------------------------------------------------------
@@ -484,13 +523,42 @@ def test_publishing_reaches_the_plans_regions_and_its_parameters(tmp_path: Path)
 
 
 def test_every_call_of_a_sweep_is_allowed_and_no_other(tmp_path: Path) -> None:
-    called = methods_in("lifecycle", "inventory", "removal", "sweep", "known", "where") - {"sts:GetCallerIdentity"}
-    assert called == for_plan(plan_of(tmp_path), purposes=["sweep"]).actions
+    called = methods_in("lifecycle", "inventory", "removal", "sweep", "known", "where", more=("eks",))
+    called |= methods_in("build", "image") & {"ec2:DeregisterImage"}
+    called -= {"sts:GetCallerIdentity"}
+    # A plan makes no node groups: a sweep looks whether an experiment has left some, and lets them be.
+    groups = {"eks:DeleteNodegroup", "ec2:DeleteLaunchTemplate"}
+    assert called - groups == for_plan(plan_of(tmp_path), purposes=["sweep"]).actions
+    assert groups <= called & for_experiment(experiment_of("nodegroup"), purposes=["sweep"]).actions
 
 
 def test_aws_understands_what_a_sweep_needs(tmp_path: Path) -> None:
     chosen = for_plan(plan_of(tmp_path), account=ACCOUNT, purposes=["sweep"])
     assert [line for each in chosen.statements for line in complaints(each)] == []
+
+
+def test_every_call_about_images_is_allowed_and_no_other(tmp_path: Path) -> None:
+    plan = plan_of(tmp_path, publish=PUBLISH)
+    called = methods_in("lifecycle", "images", "usage", more=("autoscaling", "eks"))
+    assert called == for_plan(plan, purposes=["images"]).actions
+    retired = called | methods_in("lifecycle", "retire") - {"sts:GetCallerIdentity"}
+    retired |= methods_in("build", "image") & {"ec2:DeregisterImage"}
+    assert retired == for_plan(plan, purposes=["retire"]).actions
+
+
+@pytest.mark.parametrize("changes", [{}, {"publish": PUBLISH}], ids=["here", "published"])
+def test_aws_understands_what_images_and_retire_need(tmp_path: Path, changes: dict[str, Any]) -> None:
+    chosen = for_plan(plan_of(tmp_path, **changes), account=ACCOUNT, purposes=["images", "retire"])
+    assert [line for each in chosen.statements for line in complaints(each)] == []
+    regions = {each.split(":")[3] for found in chosen.statements for each in found.resources if each != "*"}
+    assert regions == {"us-west-2", *changes.get("publish", {}).get("regions", [])}
+    assert any("resolve:ssm:" in note for note in chosen.notes)
+
+
+def test_nothing_that_lets_images_go_is_given_unasked(tmp_path: Path) -> None:
+    assert not {"ec2:EnableImageDeprecation", "ssm:DeleteParameters"} & for_plan(plan_of(tmp_path)).actions
+    shown = for_plan(plan_of(tmp_path, publish=PUBLISH), purposes=["images"]).actions
+    assert not [each for each in shown if not each.partition(":")[2].startswith(("Describe", "Get", "List"))]
 
 
 def test_what_build_and_sweep_share_stands_once(tmp_path: Path) -> None:
@@ -635,12 +703,15 @@ DOCS = ROOT / "docs" / "policy.md"
 
 
 def everything(folder: Path) -> list[Statement]:
-    """Give every statement that there is, by the plans that need them."""
+    """Give every statement that there is, by the plans and experiments that need them."""
     with_boundary = VARIANTS["boundary"]
     key = {"root_volume": {"size_gib": 30, "kms_key": "alias/home"}, "publish": PUBLISH}
     found: dict[str, Statement] = {}
     for changes in ({}, with_boundary, VARIANTS["own profile"], key):
-        for each in for_plan(plan_of(folder, **changes)).statements:
+        for each in for_plan(plan_of(folder, **changes), purposes=policy.PURPOSES).statements:
+            found.setdefault(each.sid, each)
+    for by in ("instance", "nodegroup"):
+        for each in for_experiment(experiment_of(by)).statements:
             found.setdefault(each.sid, each)
     return list(found.values())
 

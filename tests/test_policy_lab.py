@@ -6,6 +6,7 @@ What the lab cannot check is in docs/policy.md: keys of KMS, and how AWS words s
 from __future__ import annotations
 
 import contextlib
+import functools
 import itertools
 import json
 import time
@@ -16,8 +17,9 @@ from typing import Any
 import boto3
 import pytest
 from botocore.exceptions import ClientError
+from small import NO_STEPS
+from small import load as plan_of
 
-from leptonami import plan as plans
 from leptonami import policy
 from leptonami.build import command, executor
 from leptonami.errors import BuildError, CredentialsError, Interrupted
@@ -27,19 +29,6 @@ from leptonami.policy import Policy, Statement, for_plan
 from leptonami.target import Target, connect
 
 ACCOUNT = "123456789012"
-PLAN: dict[str, Any] = {
-    "schema": 1,
-    "name": "test",
-    "family": "ubuntu-eks",
-    "os": "22.04",
-    "kubernetes": "1.33",
-    "architecture": "amd64",
-    "region": "us-west-2",
-    "builder": {"instance_types": ["m5.large", "m6i.large"]},
-    "root_volume": {"size_gib": 30},
-    "steps": ["settle", "versions", "hygiene"],
-    "image": {"name": "test-{run}"},
-}
 TRUST = json.dumps(
     {
         "Version": "2012-10-17",
@@ -70,20 +59,16 @@ def hurry(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     lab.set_faults()
 
 
-def plan_of(tmp_path: Path, **changes: Any) -> Plan:
-    path = tmp_path / "plan.yaml"
-    path.write_text(json.dumps({**PLAN, **changes}))
-    return plans.load(path)
+def admin(lab: Lab, service: str, region: str = "us-west-2") -> Any:
+    return made(service, lab.url, region, lab.environment["AWS_ACCESS_KEY_ID"])
 
 
-def admin(lab: Lab, service: str) -> Any:
-    return boto3.client(
-        service,  # type: ignore[call-overload]
-        endpoint_url=lab.url,
-        region_name="us-west-2",
-        aws_access_key_id=lab.environment["AWS_ACCESS_KEY_ID"],
-        aws_secret_access_key="simulated",
-    )
+@functools.lru_cache(maxsize=16)
+def made(service: str, url: str, region: str, key: str) -> Any:
+    """Make a client of the administrator's; it takes a while, so once."""
+    secret = "simulated"
+    where: dict[str, Any] = {"endpoint_url": url, "region_name": region}
+    return boto3.client(service, **where, aws_access_key_id=key, aws_secret_access_key=secret)  # type: ignore[call-overload]
 
 
 def open_as(lab: Lab, statements: tuple[Statement, ...], monkeypatch: pytest.MonkeyPatch) -> Target:
@@ -270,7 +255,6 @@ def test_with_a_boundary_and_without_one_statement(
 
 # Without one statement ----------------------------------------------------------------------------------------------
 
-NO_STEPS: dict[str, Any] = {"steps": []}
 # Statement -> (the call that is refused, what the refusal names, what nobody may remove then, changes of the plan).
 REFUSED: dict[str, tuple[str, str, dict[str, int], dict[str, Any]]] = {
     "Look": ("DescribeImages", "ec2:DescribeImages", {}, NO_STEPS),
@@ -303,7 +287,7 @@ REFUSED: dict[str, tuple[str, str, dict[str, int], dict[str, Any]]] = {
     "OwnImage": ("ModifyImageAttribute", ":image/ami-", {}, NO_STEPS),
 }
 # Needed only when something else has happened; each has a test of its own below.
-LATER = {"OwnGroup", "CancelScript", "DiscardImage"}
+LATER = {"OwnGroup", "CancelScript", "DiscardImage", "ProlongOwn"}
 
 
 def test_every_statement_has_its_test(tmp_path: Path) -> None:
@@ -570,3 +554,46 @@ class TestOthers:
         else:
             made = target.call(ec2.run_instances, **request)["Instances"][0]["InstanceId"]
             target.call(ec2.terminate_instances, InstanceIds=[made])
+
+
+def test_a_run_that_goes_on_sets_anew_until_when_it_may_stay_and_no_other_tag(
+    lab: Lab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan, before = plan_of(tmp_path), lab.state()
+    run_id = "20261101-000000-a1b2c3"
+
+    def stop(*_: object) -> None:
+        raise BuildError("stopped by the test")
+
+    with open_as(lab, statements_of(plan), monkeypatch) as target, monkeypatch.context() as patched:
+        patched.setattr(executor.builders, "wait_running", stop)
+        with pytest.raises(BuildError, match="stopped by the test"):
+            executor.build(target, plan, runs=tmp_path / "runs", run_id=run_id, keep_on_error=True)
+    with (
+        open_as(lab, statements_of(plan, "ProlongOwn"), monkeypatch) as target,
+        pytest.raises(CredentialsError, match="ec2:CreateTags") as caught,
+    ):
+        executor.build(target, plan, runs=tmp_path / "runs", run_id=run_id, resume=True, keep_on_error=True)
+    assert caught.value.resource == "CreateTags"
+    (builder,) = admin(lab, "ec2").describe_instances(
+        Filters=[
+            {"Name": "tag:leptonami:run", "Values": [run_id]},
+            {"Name": "instance-state-name", "Values": ["running"]},
+        ]
+    )["Reservations"][0]["Instances"]
+    foreign = admin(lab, "ec2").create_volume(AvailabilityZone="us-west-2a", Size=1)["VolumeId"]
+    later = {"Key": "leptonami:expires", "Value": "2027-01-01T00:00:00Z"}
+    with open_as(lab, statements_of(plan), monkeypatch) as target:
+        ec2 = target.client("ec2")
+        owner = {"Key": "leptonami:owner", "Value": "me"}
+        for name, tags in (
+            (builder["InstanceId"], [owner]),
+            (builder["InstanceId"], [later, owner]),
+            (foreign, [later]),
+        ):
+            with pytest.raises(CredentialsError):
+                target.call(ec2.create_tags, Resources=[name], Tags=tags)
+        target.call(ec2.create_tags, Resources=[builder["InstanceId"]], Tags=[later])
+        executor.build(target, plan, runs=tmp_path / "runs", run_id=run_id, resume=True)
+    admin(lab, "ec2").delete_volume(VolumeId=foreign)
+    assert difference(lab, before) == MADE

@@ -3,21 +3,27 @@
 from __future__ import annotations
 
 import json
+import secrets
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
-from test_policy_lab import ACCOUNT, PLAN, admin, difference, manifest, open_as
+from small import load
+from test_policy_lab import ACCOUNT, admin, difference, manifest, open_as
 
 from leptonami import plan as plans
 from leptonami.build import executor
 from leptonami.errors import BuildError, CredentialsError
 from leptonami.lab import Lab, start
+from leptonami.lifecycle import images
+from leptonami.lifecycle.retire import Retired, retire
 from leptonami.lifecycle.sweep import sweep
 from leptonami.plan import Plan
 from leptonami.policy import Purpose, Statement, for_plan
 from leptonami.publish.publishing import publish
+from leptonami.runs import now
 from leptonami.target import AwsError, Target, connect
 
 HOME, EUROPE, OTHER = "us-west-2", "eu-central-1", "111122223333"
@@ -44,7 +50,6 @@ def hurry(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 def plan_of(tmp_path: Path, **changes: Any) -> Plan:
-    path = tmp_path / "plan.yaml"
     # The lab cannot check the statements about keys, and the default key would not do for sharing.
     publish = {
         "regions": [EUROPE],
@@ -56,8 +61,7 @@ def plan_of(tmp_path: Path, **changes: Any) -> Plan:
         **changes,
     }
     volume = {"size_gib": 30, "kms_key": "alias/home"}
-    path.write_text(json.dumps({**PLAN, "steps": [], "publish": publish, "root_volume": volume}))
-    return plans.load(path)
+    return load(tmp_path, steps=[], publish=publish, root_volume=volume)
 
 
 def statements_of(plan: Plan, purpose: Purpose, *without: str) -> tuple[Statement, ...]:
@@ -159,9 +163,7 @@ def test_whatever_the_caller_asks_for_nobody_else_is_let_in(
 
 def leave(lab: Lab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, **changes: Any) -> Plan:
     """Leave what a failed build leaves with --keep-on-error: builder, disk, interface, group, role and profile."""
-    path = tmp_path / "plan.yaml"
-    path.write_text(json.dumps({**PLAN, "steps": ["settle", "versions", "hygiene"], **changes}))
-    plan = plans.load(path)
+    plan = load(tmp_path, **changes)
     for name, value in lab.environment.items():
         monkeypatch.setenv(name, value)
     lab.set_faults({"kind": "error", "operation": "ssm.SendCommand", "code": "Boom", "message": "on order"})
@@ -206,8 +208,7 @@ def test_another_plans_leftovers_stay_whatever_the_sweep_tries(
     other.mkdir()
     mine.mkdir()
     leave(lab, other, monkeypatch, name="other")
-    (mine / "plan.yaml").write_text(json.dumps(PLAN))
-    statements = statements_of(plans.load(mine / "plan.yaml"), "sweep")
+    statements = statements_of(load(mine), "sweep")
     before = lab.state()
     with open_as(lab, statements, monkeypatch) as target:
         swept = run_sweep(target, other)
@@ -290,3 +291,122 @@ def test_a_build_that_publishes_succeeds_with_both(lab: Lab, tmp_path: Path, mon
     with open_as(lab, chosen.statements, monkeypatch) as target:
         executor.build(target, plan, runs=tmp_path / "runs")
     assert difference(lab, before) == {"images": 2, "snapshots": 2, "parameters": 4}
+
+
+# Images and retiring ------------------------------------------------------------------------------------------------
+
+
+def two_images(lab: Lab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Plan, str]:
+    """Build two images, each with the parameter of its version; give the older one."""
+    plan = plan_of(tmp_path)
+    ssm, old = admin(lab, "ssm"), ""
+    for second in (1, 2):
+        run_id = f"20261101-00000{second}-{secrets.token_hex(3)}"
+        unpublished = plan.model_copy(update={"publish": plans.Publish()})
+        for name, value in lab.environment.items():
+            monkeypatch.setenv(name, value)
+        with connect("lab", region=HOME) as target:
+            made = executor.build(target, unpublished, runs=tmp_path / "runs", run_id=run_id)
+        name = f"/images/{tmp_path.name}/ubuntu-eks/22.04/1.33/amd64/{run_id}"
+        tags = [{"Key": "leptonami:plan", "Value": plan.name}]
+        ssm.put_parameter(Name=name, Value=made.image.id, Type="String", Tags=tags)
+        old = old or made.image.id
+    return plan, old
+
+
+def let_go(target: Target, plan: Plan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Retired:
+    """Deprecate all but the last, and let it go forty days later. This lab has no cluster: no Auto Scaling, no EKS."""
+    options: dict[str, Any] = {"regions": [HOME], "runs": tmp_path / "retired", "any_owner": True, "act": True}
+    options |= {"keep": 1, "grace": timedelta(days=30), "skip": ["autoscaling", "eks"]}
+    retire(target, plan.name, **options)
+    with monkeypatch.context() as patched:
+        patched.setattr(images, "now", lambda: now() + timedelta(days=40))
+        return retire(target, plan.name, **options)
+
+
+def tidy(lab: Lab) -> None:
+    """Take away what the tests' images have left."""
+    for region in (HOME, EUROPE):
+        ec2, ssm = admin(lab, "ec2", region), admin(lab, "ssm", region)
+        for each in ec2.describe_images(Owners=["self"])["Images"]:
+            ec2.disable_image_deregistration_protection(ImageId=each["ImageId"])
+            ec2.deregister_image(ImageId=each["ImageId"], DeleteAssociatedSnapshots=True)
+        for page in ssm.get_paginator("describe_parameters").paginate():
+            for each in page["Parameters"]:
+                if each["Name"].startswith("/images/"):
+                    ssm.delete_parameter(Name=each["Name"])
+
+
+def test_with_the_policy_images_are_listed_and_retired(
+    lab: Lab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tidy(lab)
+    plan, old = two_images(lab, tmp_path, monkeypatch)
+    with open_as(lab, statements_of(plan, "images"), monkeypatch) as target:
+        lab.reset_calls()
+        found = images.find(target, plan=plan.name, regions=[HOME, EUROPE])
+        called = {name.replace(".", ":") for name in lab.calls()}
+    assert len(found.records) == 2
+    assert {name.rpartition("/")[2] for name in found.unasked} == {"autoscaling", "eks"}
+    assert all(each.launched_known and each.users for each in found.records)
+    asked = {"autoscaling:DescribeAutoScalingGroups", "eks:ListClusters"}
+    assert called - {"autoscaling:", "eks:"} <= for_plan(plan, purposes=["images"]).actions | asked
+    before = lab.state()
+    with open_as(lab, statements_of(plan, "retire"), monkeypatch) as target:
+        lab.reset_calls()
+        done = let_go(target, plan, tmp_path, monkeypatch)
+        called = {name.replace(".", ":") for name in lab.calls()}
+    assert [(each.image.id, each.outcome) for each in done.outcomes] == [(old, "deregistered")]
+    assert difference(lab, before) == {"images": -1, "snapshots": -1, "parameters": -1}
+    assert called <= for_plan(plan, purposes=["retire"]).actions | {"sts:GetCallerIdentity"}
+
+
+# Statement -> what comes of retiring without it.
+WITHOUT = {
+    "ImagesLook": "ec2:DescribeImages",
+    "LastLaunch": "nobody can tell when it was last launched",
+    "ReadParameters": "nobody can tell who uses it: ssm did not answer",
+    "RetireImage": "ec2:EnableImageDeprecation",
+    "RetireSnapshot": "ec2:DeleteSnapshot",
+    "RetireParameter": "ssm:DeleteParameters",
+}
+# This lab has no cluster, and so no EKS.
+UNTRIED = {"NodeGroups"}
+
+
+def test_every_statement_of_retiring_has_its_test(tmp_path: Path) -> None:
+    assert {each.sid for each in statements_of(plan_of(tmp_path), "retire")} == {*WITHOUT, *UNTRIED}
+
+
+@pytest.mark.parametrize("sid", WITHOUT)
+def test_without_one_statement_retiring_lets_nothing_go_unseen(
+    lab: Lab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, sid: str
+) -> None:
+    tidy(lab)
+    plan, old = two_images(lab, tmp_path, monkeypatch)
+    before = lab.state()
+    with open_as(lab, statements_of(plan, "retire", sid), monkeypatch) as target:
+        if sid == "ImagesLook":
+            with pytest.raises(CredentialsError, match=WITHOUT[sid]):
+                let_go(target, plan, tmp_path, monkeypatch)
+            assert difference(lab, before) == {}
+            return
+        done = let_go(target, plan, tmp_path, monkeypatch)
+    said = {each.image.id: each.why for each in done.decisions}[old]
+    said += "".join(str(each.error) for each in done.failed)
+    assert WITHOUT[sid] in said
+    # The image goes first, then what is left of its snapshots, and the parameter last.
+    gone = {"RetireSnapshot": {"images": -1}, "RetireParameter": {"images": -1, "snapshots": -1}}
+    assert difference(lab, before) == gone.get(sid, {})
+
+
+def test_another_plans_images_stay_whoever_retires(lab: Lab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tidy(lab)
+    plan, _ = two_images(lab, tmp_path, monkeypatch)
+    other = tmp_path / "other"
+    other.mkdir()
+    before = lab.state()
+    with open_as(lab, statements_of(load(other, name="other"), "retire"), monkeypatch) as target:
+        done = let_go(target, plan, tmp_path, monkeypatch)
+    assert done.acts == ()
+    assert difference(lab, before) == {}

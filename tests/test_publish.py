@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner
+from small import load
 
 from leptonami import plan as plans
 from leptonami.build import executor
@@ -44,20 +45,6 @@ PUBLISH: dict[str, Any] = {
     "protect": True,
 }
 HERE: dict[str, Any] = {"regions": None, "kms_keys": None}
-PLAN: dict[str, Any] = {
-    "schema": 1,
-    "name": "published",
-    "family": "ubuntu-eks",
-    "os": "22.04",
-    "kubernetes": "1.33",
-    "architecture": "amd64",
-    "region": HOME,
-    "builder": {"instance_types": ["m5.large"]},
-    "root_volume": {"size_gib": 30, "kms_key": "alias/home"},
-    "steps": [],
-    "image": {"name": "test-{run}"},
-    "tags": {"team": "tests"},
-}
 
 
 @pytest.fixture(scope="module")
@@ -86,11 +73,10 @@ class Shop:
         self.parameter = f"/images/{name}/ubuntu-eks/22.04/1.33/amd64"
 
     def plan(self, **changes: Any) -> plans.Plan:
-        path = self.folder / "plan.yaml"
         publish = {**PUBLISH, "ssm_parameter": f"/images/{self.name}", **changes.pop("publish", {})}
         publish = {key: value for key, value in publish.items() if value is not None}
-        path.write_text(json.dumps({**PLAN, "name": self.name, "publish": publish, **changes}))
-        return plans.load(path)
+        sections = {"name": self.name, "steps": [], "root_volume": {"size_gib": 30, "kms_key": "alias/home"}}
+        return load(self.folder, **{**sections, "publish": publish, **changes})
 
     def build(self, **changes: Any) -> executor.BuildResult:
         # One second after the other, however fast the lab is: the time in a run's id says which is newer.
