@@ -5,6 +5,7 @@
     .venv/bin/python benchmarks/crashes.py --sweep               # killed, then swept and not resumed
     .venv/bin/python benchmarks/crashes.py --tool packer         # the same points of Debian's packer: what it leaves
     .venv/bin/python benchmarks/crashes.py --points 3,17         # some points only
+    .venv/bin/python benchmarks/crashes.py --publish             # of a build that publishes its image at its end
 
 A small proxy stands between the tool and the lab. It counts the requests, and at the chosen one kills the tool with
 SIGKILL: `before` the request is passed on, or `after` it has taken effect and before its answer comes back. The tool
@@ -53,8 +54,17 @@ root_volume: {size_gib: 30}
 steps: [settle, versions, hygiene]
 image: {name: "crash-{run}"}
 """
+# A build that publishes its image at its end: a copy, and parameters in both regions.
+PUBLISH = """\
+publish: {regions: [us-east-1], ssm_parameter: /crash, deprecate_after: 90d}
+"""
+MADE = {"images": 1, "snapshots": 1}
+# The state names parameters by their names, which are the same in both regions.
+PUBLISHED = {"images": 2, "snapshots": 2, "parameters": 1}
 # What differs between any two runs, and so between a resumed and an undisturbed one.
 VARYING = {"run", "started", "updated", "seconds", "stages", "calls", "removed", "tools", "built_at", "run_id"}
+# A warning counts the days that are left: an undisturbed build before midnight and one resumed after it differ there.
+DAYS = re.compile(r"in \d+ days")
 IDS = re.compile(r"(ami|i|snap|sg|subnet|vol|eni)-[0-9a-f]{8,17}|\d{8}-\d{6}-[0-9a-f]{6}|[0-9a-f]{32,64}")
 
 
@@ -101,10 +111,18 @@ class Handler(BaseHTTPRequestHandler):
             return
         connection = http.client.HTTPConnection(self.server.lab, timeout=60)
         headers = {key: value for key, value in self.headers.items() if key.lower() != "connection"}
-        connection.request(self.command, self.path, body, headers)
-        answer = connection.getresponse()
-        content = answer.read()
-        connection.close()
+        try:
+            connection.request(self.command, self.path, body, headers)
+            answer = connection.getresponse()
+            content = answer.read()
+        except (OSError, http.client.HTTPException):
+            # A fault of the lab: its connection broke, and so does the tool's.
+            self.close_connection = True
+            if mine:
+                self.strike(name)
+            return
+        finally:
+            connection.close()
         if mine:
             self.strike(name)
             return
@@ -155,7 +173,13 @@ class Harness:
         self.environment = {**os.environ, **lab.environment, "AWS_ENDPOINT_URL": proxy.url}
         self.plan = folder / "crash.yaml"
         self.plan.write_text(PLAN)
+        self.wanted = MADE
         self.number = 0
+
+    def publishing(self) -> None:
+        """Let builds publish. `latest` is there after the first of them; each has the parameters of its version."""
+        self.plan.write_text(PLAN + PUBLISH)
+        self.wanted = PUBLISHED
 
     def state(self) -> dict[str, set[str]]:
         """Name everything that is in the account."""
@@ -221,7 +245,7 @@ class Harness:
         problems = []
         if code != 0:
             problems.append(f"exit code {code}: {said.strip().splitlines()[-1] if said.strip() else ''}")
-        if trial.after != {"images": 1, "snapshots": 1}:
+        if trial.after != self.wanted:
             problems.append(f"left {trial.after}")
         if not problems and self.manifest(run) != wanted:
             problems.append(f"another manifest: {', '.join(difference(self.manifest(run), wanted))}")
@@ -260,19 +284,34 @@ class Harness:
             trial.verdict = "not reached"
         return trial, bool(self.proxy.struck)
 
-    def packer_trial(self, point: int, moment: str) -> Trial:
+    def packer_trial(self, point: int | tuple[str, int], moment: str) -> Trial:
         """Kill packer at a point, and see what it leaves. It cannot go on, and it has no sweep."""
         before = self.state()
-        template = self.folder / f"packer-{point}-{moment}.json"
-        content = packer_template(self.lab, base_image(self.lab), point)
+        self.number += 1
+        template = self.folder / f"packer-{self.number}.json"
+        content = packer_template(self.lab, base_image(self.lab), self.number)
         content["builders"][0]["custom_endpoint_ec2"] = self.proxy.url
         template.write_text(json.dumps(content))
         self.environment |= {"AWS_POLL_DELAY_SECONDS": "1", "CHECKPOINT_DISABLE": "1"}
         self.proxy.arm(point, moment)
         self.start(["packer", "build", str(template)])
         left = self.more(before)
-        verdict = "not reached" if not self.proxy.struck else "left behind" if left else "nothing left"
+        verdict = "left behind" if left else "nothing left"
+        if left == MADE and self.proxy.struck == "DeleteKeyPair":
+            verdict = "nothing left but the finished image"
+        elif not self.proxy.struck:
+            verdict = "not reached"
         return Trial("packer", point, moment, self.proxy.struck, left, left, verdict)
+
+
+def named(seen: list[str], number: int) -> tuple[str, int]:
+    """Name a call of the undisturbed build by its operation and which one of its kind it was.
+
+    A trial may ask once more or once less whether something is done; the number of every later call moves then, and
+    the last ones would be missed.
+    """
+    name = seen[number - 1]
+    return name, seen[:number].count(name)
 
 
 def without_varying(value: Any) -> Any:
@@ -281,7 +320,7 @@ def without_varying(value: Any) -> Any:
         return {key: without_varying(each) for key, each in value.items() if key not in VARYING}
     if isinstance(value, list):
         return [without_varying(each) for each in value]
-    return IDS.sub("<id>", value) if isinstance(value, str) else value
+    return DAYS.sub("in <n> days", IDS.sub("<id>", value)) if isinstance(value, str) else value
 
 
 def difference(one: Any, other: Any, where: str = "") -> Iterator[str]:
@@ -294,9 +333,9 @@ def difference(one: Any, other: Any, where: str = "") -> Iterator[str]:
 
 
 @contextmanager
-def harness() -> Iterator[Harness]:
+def harness(seed: int | None = None) -> Iterator[Harness]:
     """Start a lab without delays, the proxy, and a folder."""
-    with tempfile.TemporaryDirectory() as name, start(speed=float("inf")) as lab:
+    with tempfile.TemporaryDirectory() as name, start(speed=float("inf"), seed=seed) as lab:
         proxy = Proxy(lab)
         threading.Thread(target=proxy.serve_forever, daemon=True).start()
         try:
@@ -311,6 +350,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--tool", choices=("leptonami", "packer"), default="leptonami")
     parser.add_argument("--sweep", action="store_true", help="sweep instead of resuming")
+    parser.add_argument("--publish", action="store_true", help="the build publishes too: a copy, parameters")
     parser.add_argument("--points", help="numbers of calls, with commas")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
@@ -319,14 +359,16 @@ def main() -> None:
     trials: list[Trial] = []
     with harness() as tried:
         wanted: Any = None
+        if options.publish:
+            tried.publishing()
         if options.tool == "leptonami":
             seen, wanted = tried.undisturbed()
-            count = len(seen)
         else:
             tried.packer_trial(0, "before")
-            count = tried.proxy.count
-        chosen = [int(each) for each in options.points.split(",")] if options.points else range(1, count + 1)
-        for point in chosen:
+            seen = list(tried.proxy.seen)
+        numbers = [int(each) for each in options.points.split(",")] if options.points else range(1, len(seen) + 1)
+        for number in numbers:
+            point = named(seen, number)
             for moment in MOMENTS:
                 if options.tool == "packer":
                     trial = tried.packer_trial(point, moment)
@@ -338,7 +380,7 @@ def main() -> None:
                 left = ", ".join(f"{number} {kind}" for kind, number in trial.left.items()) or "nothing"
                 if not options.json:
                     print(
-                        f"{point:4} {moment:6} {trial.operation:32} left {left:60} {trial.verdict} {trial.detail}",
+                        f"{number:4} {moment:6} {point[0]:32} left {left:60} {trial.verdict} {trial.detail}",
                         flush=True,
                     )
     verdicts = {each.verdict: sum(other.verdict == each.verdict for other in trials) for each in trials}

@@ -26,7 +26,6 @@ from typing import Any
 from leptonami.build.names import Names
 from leptonami.lab import Lab, start
 from leptonami.lifecycle import sweep as sweeping
-from leptonami.lifecycle.inventory import owner_of
 from leptonami.runs import Run, new_id, now
 from leptonami.target import Target, open_target
 
@@ -98,11 +97,12 @@ class Maker:
                 return str(made["Instances"][0]["InstanceId"])
         return name
 
-    def image(self, instance: str, name: str, tags: list[dict[str, str]]) -> None:
-        """Make an image of an instance."""
+    def image(self, instance: str, name: str, tags: list[dict[str, str]]) -> str:
+        """Make an image of an instance; gives its id."""
         self.ec2.get_waiter("instance_running").wait(InstanceIds=[instance], WaiterConfig={"Delay": 1})
         spec = self.spec(tags, "image", "snapshot")
-        self.ec2.create_image(InstanceId=instance, Name=name, NoReboot=True, TagSpecifications=spec)
+        made = self.ec2.create_image(InstanceId=instance, Name=name, NoReboot=True, TagSpecifications=spec)
+        return str(made["ImageId"])
 
     def near(self, kind: str, number: int) -> tuple[str, list[dict[str, str]]]:
         """Give a foreign thing's name and tags; every other one comes near to ours."""
@@ -129,7 +129,7 @@ class Maker:
 
     def own(self, runs: Path) -> None:
         """Leave what killed builds leave."""
-        owner = owner_of(self.target.client("sts").get_caller_identity()["Arn"])
+        owner = self.target.identity().name
         for number in range(OWN_RUNS):
             names = Names(new_id(now() - timedelta(minutes=number + 1)), "plan", owner)
             tags = names.tags("builder", {}, temporary=True)
@@ -137,9 +137,10 @@ class Maker:
                 self.make(kind, names.temporary, tags)
             self.iam.add_role_to_instance_profile(InstanceProfileName=names.temporary, RoleName=names.temporary)
             instance = self.make("instance", "", tags)
-            self.image(instance, names.temporary, names.tags("image", {}, temporary=False))
             run = Run.create(runs, names.run)
             run.journal.write("build", plan="plan")
+            with run.journal.action("ec2.CreateImage", name=names.temporary) as outcome:
+                outcome["id"] = self.image(instance, names.temporary, names.tags("image", {}, temporary=False))
             run.write_manifest({"schema": 1, "state": "running", "target": {"region": REGION}})
 
 

@@ -68,13 +68,17 @@ class Browser:
                 return answer["result"]
             self.seen.append(answer)
 
-    def open(self, path: Path) -> None:
-        """Open a file and wait until it is loaded and quiet."""
+    def attach(self) -> None:
+        """Open the one tab, if it is not open yet."""
         if self.session is None:
             target = self.call("Target.createTarget", url="about:blank")["targetId"]
             self.session = self.call("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
             for domain in ("Page", "Runtime", "Log", "Network", "DOM", "Audits", "Security"):
                 self.call(f"{domain}.enable")
+
+    def open(self, path: Path) -> None:
+        """Open a file and wait until it is loaded and quiet."""
+        self.attach()
         self.seen.clear()
         self.call("Page.navigate", url=path.resolve().as_uri())
         deadline = time.monotonic() + 20
@@ -117,15 +121,19 @@ class Browser:
         return result["result"].get("value")
 
     def size(self, width: int, height: int = 900) -> None:
+        self.attach()
         self.call(
             "Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=width < 600
         )
 
     def dark(self, *, on: bool) -> None:
-        self.call(
-            "Emulation.setEmulatedMedia",
-            features=[{"name": "prefers-color-scheme", "value": "dark" if on else "light"}],
-        )
+        self.emulate(dark=on)
+
+    def emulate(self, *, dark: bool = False, media: str = "") -> None:
+        """Be somebody who likes it dark, or a printer (`media="print"`)."""
+        self.attach()
+        scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
+        self.call("Emulation.setEmulatedMedia", media=media, features=[scheme])
 
     def screenshot(self, path: Path) -> None:
         data = self.call("Page.captureScreenshot", format="png", captureBeyondViewport=True)["data"]

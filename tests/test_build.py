@@ -14,8 +14,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from small import load as plan_of
+from small import write
 
-from leptonami import plan as plans
 from leptonami.build import builder, command, executor, planner, preflight
 from leptonami.errors import (
     BuildError,
@@ -31,20 +32,6 @@ from leptonami.plan import Plan
 from leptonami.target import Target, connect
 
 ROOT = Path(__file__).parent.parent
-PLAN: dict[str, Any] = {
-    "schema": 1,
-    "name": "test",
-    "family": "ubuntu-eks",
-    "os": "22.04",
-    "kubernetes": "1.33",
-    "architecture": "amd64",
-    "region": "us-west-2",
-    "builder": {"instance_types": ["m5.large", "m6i.large"]},
-    "root_volume": {"size_gib": 30},
-    "steps": ["settle", "versions", "hygiene"],
-    "image": {"name": "test-{run}"},
-    "tags": {"team": "tests"},
-}
 
 
 @pytest.fixture(scope="module")
@@ -61,17 +48,6 @@ def target(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> Iterator[Target]:
     with connect("lab", region="us-west-2") as connected:
         yield connected
     lab.set_faults()
-
-
-def write(tmp_path: Path, **changes: Any) -> Path:
-    path = tmp_path / "plan.yaml"
-    # JSON is YAML, and quotes what must be quoted.
-    path.write_text(json.dumps({**PLAN, **changes}))
-    return path
-
-
-def plan_of(tmp_path: Path, **changes: Any) -> Plan:
-    return plans.load(write(tmp_path, **changes))
 
 
 def with_script(tmp_path: Path, body: str, **options: Any) -> Plan:
@@ -426,10 +402,13 @@ class TestBadInput:
     def test_a_name_that_is_taken(self, lab: Lab, target: Target, tmp_path: Path) -> None:
         plan = plan_of(tmp_path, steps=[], image={"name": "always-the-same"})
         first = build(target, plan, tmp_path / "first")
+        ec2 = target.client("ec2")
         try:
             self.refuse(target, plan, tmp_path, InputError, "is taken by ami-")
+            # A list leaves a disabled image out, and its name is taken all the same.
+            ec2.disable_image(ImageId=first.image.id)
+            self.refuse(target, plan, tmp_path, InputError, "is taken by ami-")
         finally:
-            ec2 = target.client("ec2")
             ec2.deregister_image(ImageId=first.image.id)
             ec2.delete_snapshot(SnapshotId=first.image.snapshots[0])
 

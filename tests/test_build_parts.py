@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import os
 import signal
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from leptonami import plan as plans
 from leptonami.build.cleanup import Cleanup, uninterrupted
 from leptonami.build.command import LiveLog
 from leptonami.build.image import percent
 from leptonami.build.names import AMI_NAME, Names
-from leptonami.build.preflight import escape_filter
+from leptonami.build.preflight import escape_filter, imagine, patience
 from leptonami.errors import InputError, Timeout
 from leptonami.progress import PlainProgress, Silent, Stages, printable
-from leptonami.runs import Journal
+from leptonami.runs import Journal, parse_id
 from leptonami.target import AwsError
 
 NAMES = Names(run="20261123-211500-a1b2c3", plan="ubuntu", owner="me")
@@ -66,6 +69,17 @@ def test_temporary_things_expire_and_say_whose_they_are() -> None:
     later = {tag["Key"]: tag["Value"] for tag in patient.tags("builder", {}, temporary=True)}
     assert later["leptonami:expires"] == "2026-12-01T09:15:00Z", "a build that may still be waiting has not expired"
     assert "leptonami:expires" not in {tag["Key"] for tag in NAMES.tags("image", {}, temporary=False)}
+
+
+def test_a_build_with_slow_steps_does_not_expire_while_it_runs() -> None:
+    """Run Command allows a step two days; a sweep on another machine knows only what the tags say."""
+    usual = plans.load("ubuntu-22.04-cpu")
+    assert patience(usual) == usual.image.wait, "what steps usually take has room in the twelve hours"
+    first, *rest = usual.steps
+    slow = usual.model_copy(update={"steps": (dataclasses.replace(first, timeout=2 * 86_400), *rest)})
+    until = imagine(slow, NAMES.run).names.expires
+    longest = 2 * 86_400 + slow.image.wait
+    assert datetime.fromisoformat(until) > parse_id(NAMES.run) + timedelta(seconds=longest)
 
 
 def test_a_plan_cannot_take_over_our_tags() -> None:

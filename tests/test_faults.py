@@ -23,3 +23,20 @@ def test_a_build_survives(fault: str, peace: dict[str, Any], tmp_path: Path) -> 
     row = faults.trial(fault, 1, tmp_path)
     assert row["ok"], row
     assert row["calls"] <= faults.BOUND * peace["calls"]
+
+
+@pytest.mark.parametrize(
+    ("fault", "point"),
+    [
+        ("10 % of answers lost", ("RunInstances", 1)),
+        ("10 % reset before", ("SendCommand", 2)),
+        ("eventual consistency", ("RunInstances", 1)),
+        ("stale lists", ("SendCommand", 2)),
+        ("stale lists", ("CreateImage", 1)),
+    ],
+    ids=str,
+)
+def test_a_killed_build_goes_on_under_a_fault(fault: str, point: tuple[str, int], peace: dict[str, Any]) -> None:
+    row = faults.killed(fault, point, 1)
+    assert row["ok"], row
+    assert row["calls"] <= faults.BOUND_KILLED * peace["calls"]

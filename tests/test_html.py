@@ -18,9 +18,10 @@ from hypothesis import strategies as st
 
 from leptonami import html, markup
 from leptonami.errors import InputError
+from leptonami.page import TEMPLATES
 
 PNG = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="  # one pixel
-STYLE = (html.TEMPLATES / "leptonami" / "style.css").read_text()
+STYLE = (TEMPLATES / "style.css").read_text()
 
 
 def data(metadata: dict[str, Any] | None = None, **kinds: Any) -> Any:

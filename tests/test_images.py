@@ -314,13 +314,20 @@ def test_the_images_of_a_plan_across_regions(target: Target, made: dict[str, str
     assert timedelta(days=1) < own.deprecated - found.at < timedelta(days=3)
     assert [str(use) for use in own.users] == ["launch template nodes:1"]
     assert not own.protected
-    assert (own.launched, own.launched_known) == (None, False), "the lab cannot tell"
+    assert (own.launched, own.launched_known) == (None, True), "the lab tells that nobody has launched it"
     assert own.odd == ""
     (odd,) = [each for each in found.records if each.id == made["odd"]]
     assert "leptonami:run" in odd.odd
     assert {name.rpartition("/")[2] for name in found.unasked} == {"autoscaling", "eks"}
     assert found.provenance == "simulated"
     assert images.find(target, plan="another", regions=[REGION]).records == ()
+
+
+def test_a_disabled_image_is_listed(target: Target, made: dict[str, str]) -> None:
+    target.client("ec2").disable_image(ImageId=made["odd"])
+    states = {each.id: each.state for each in images.find(target, plan="test", regions=[REGION]).records}
+    target.client("ec2").enable_image(ImageId=made["odd"])
+    assert states == {made["own"]: "available", made["odd"]: "disabled"}
 
 
 def test_the_command_lists_them(lab: Lab, target: Target, made: dict[str, str], tmp_path: Path) -> None:

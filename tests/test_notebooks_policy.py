@@ -33,6 +33,8 @@ ACCOUNT = re.compile(r"(?<![\w.-])\d{12}(?![\w.-])")
 PRIVATE = re.compile(
     r"(?<![\d.])(?:10[.-]\d{1,3}|192[.-]168|172[.-](?:1[6-9]|2\d|3[01]))[.-]\d{1,3}[.-]\d{1,3}(?![.-]?\d)"
 )
+# Two hosts of the original decision document, whose published log is among the recordings (data/recorded/README.md).
+RECORDED_HOSTS = {"10-0-2-185", "10-0-2-252"}
 KEYS = re.compile(
     r"\b(?:AKIA|ASIA)[A-Z0-9]{16}\b|-----BEGIN [A-Z ]*PRIVATE KEY-----|\baws_secret_access_key\b", re.IGNORECASE
 )
@@ -185,7 +187,7 @@ def of_output(output: dict[str, Any]) -> Iterator[str]:
 def of_anything(text: str) -> Iterator[str]:
     yield from (f"a path of a machine: {found[0]}" for found in PATHS.finditer(text))
     yield from (f"an account id: {found[0]}" for found in ACCOUNT.finditer(text) if found[0] not in ACCOUNTS)
-    yield from (f"a private address: {found[0]}" for found in PRIVATE.finditer(text))
+    yield from (f"a private address: {found[0]}" for found in PRIVATE.finditer(text) if found[0] not in RECORDED_HOSTS)
     yield from ("a key" for _ in KEYS.finditer(text))
 
 
@@ -303,6 +305,7 @@ BROKEN: list[tuple[Any, str]] = [
     (change(3, outputs=text_output("arn:aws:iam::210987654321:role/x")), "account id: 210987654321"),
     (change(3, outputs=text_output("at 10.0.12.7")), "private address"),
     (change(3, outputs=text_output("ip-172-31-4-5.ec2.internal")), "private address"),
+    (change(3, outputs=text_output("ip-10-0-2-186.ec2.internal")), "private address"),
     (change(3, outputs=text_output("AKIAIOSFODNN7EXAMPLE")), "a key"),
     (change(3, outputs=[v4.new_output("display_data", {"image/png": "AAAA"})]), "figure without a description"),
     (

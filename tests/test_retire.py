@@ -21,11 +21,10 @@ from leptonami.lab import Lab, start
 from leptonami.lifecycle import images
 from leptonami.lifecycle import retire as retiring
 from leptonami.lifecycle.images import ImageRecord
-from leptonami.lifecycle.inventory import owner_of
 from leptonami.lifecycle.retire import plan
 from leptonami.lifecycle.usage import Use
 from leptonami.runs import new_id, now
-from leptonami.target import Target, connect
+from leptonami.target import Target, connect, owner_of
 
 NOW = datetime(2026, 11, 23, 21, 0, tzinfo=UTC)
 REGION = "us-west-2"
@@ -46,6 +45,7 @@ def record(days: int, number: int = 0, **more: Any) -> ImageRecord:
         "base": "b",
         "created": made,
         "state": "available",
+        "launched_known": True,
     }
     return ImageRecord(**{**fields, **more})
 
@@ -81,6 +81,10 @@ def test_the_last_ones_are_counted_by_region_and_plan_and_by_the_run_that_made_t
     west, east = record(5), record(6, region="us-east-1")
     assert set(actions(west, east).values()) == {"keep"}
     assert set(actions(record(5), record(6, plan="other")).values()) == {"keep"}
+    # Somebody copied the newest within its region: it counts once.
+    new, old = record(5), record(6)
+    copy = dataclasses.replace(new, id="ami-copy")
+    assert actions(new, copy, old, keep=2) == {new.id: "keep", "ami-copy": "keep", old.id: "keep"}
     # Copied long after it was made.
     late = record(50, created=ago(1))
     assert actions(record(5), late)[late.id] == "deprecate"
@@ -91,7 +95,8 @@ def test_the_last_ones_are_counted_by_region_and_plan_and_by_the_run_that_made_t
     [
         ({"users": (Use("launch template", "web:3"),)}, "launch template web:3"),
         ({"users": (Use("node group", "a/b"), Use("instance", "i-1"))}, "node group a/b and 1 more"),
-        ({"launched": ago(3), "launched_known": True}, "launched"),
+        ({"launched": ago(3)}, "launched"),
+        ({"state": "disabled"}, "disabled"),
         ({"protected": True}, "protected"),
         ({"owner": "bob"}, "bob"),
         ({"state": "pending"}, "pending"),
@@ -104,6 +109,14 @@ def test_what_stays_whatever_its_age(more: dict[str, Any], why: str) -> None:
     (found,) = [each for each in plan([record(1), old], **RULES) if each.image == old]
     assert found.action == "keep"
     assert why in found.why
+
+
+@pytest.mark.parametrize("deprecated", [None, ago(800)])
+def test_an_image_whose_last_launch_nobody_can_tell_waits(deprecated: datetime | None) -> None:
+    old = record(900, deprecated=deprecated, launched_known=False)
+    (found,) = [each for each in plan([record(1), old], **RULES) if each.image == old]
+    assert found.action == "wait"
+    assert "nobody can tell when it was last launched" in found.why
 
 
 def test_old_versions_of_templates_do_not_hold_an_image() -> None:
@@ -160,16 +173,17 @@ def test_only_what_the_rules_allow_is_retired(records: list[ImageRecord], keep: 
             assert image.state == "available"
             assert not image.current_users
             assert not image.odd
+            assert image.launched is not None or image.launched_known
             # There are enough newer ones of the same plan and region that stay.
             newer = [
                 other
                 for other in found
                 if (other.image.plan, other.image.region) == (image.plan, image.region)
-                and other.image.version >= image.version
+                and other.image.version > image.version
                 and other.action == "keep"
                 and other.image.owner == "ann"
             ]
-            assert len(newer) >= keep
+            assert len({other.image.version for other in newer}) >= keep
         if each.action == "deregister":
             assert image.deprecated is not None
             assert image.deprecated + rules["grace"] <= NOW
@@ -278,7 +292,7 @@ def test_from_the_newest_to_nothing(lab: Lab, shop: Shop, tmp_path: Path, reques
     assert again.outcomes == (), "it is deprecated, and waits"
     request.getfixturevalue("later")
     unsure = shop.retire(tmp_path)
-    assert unsure.outcomes == (), "the lab has no EKS to ask"
+    assert unsure.outcomes == (), "a lab without a cluster has no EKS to ask"
     assert "eks" in {each.image.id: each.why for each in unsure.decisions}[old]
     before = lab.state()
     last = shop.retire(tmp_path, **ASKED)
@@ -321,6 +335,39 @@ def test_what_was_undeprecated_meanwhile_stays(shop: Shop, tmp_path: Path, monke
     assert old in shop.state()
 
 
+def test_an_image_that_somebody_disabled_is_seen_and_stays(shop: Shop, tmp_path: Path) -> None:
+    old, disabled, _ = shop.make(), shop.make(), shop.make()
+    shop.ec2.disable_image(ImageId=disabled)
+    found = shop.retire(tmp_path, act=False)
+    assert {each.image.id: each.action for each in found.decisions if each.action != "keep"} == {old: "deprecate"}
+    assert {each.image.id: each.why for each in found.decisions}[disabled].startswith("somebody has disabled it")
+
+
+@pytest.mark.usefixtures("later")
+def test_what_was_disabled_meanwhile_stays(shop: Shop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    old, _ = shop.make(), shop.make()
+    shop.retire(tmp_path)
+    real = retiring.Retirer.run
+
+    def run(self: retiring.Retirer, decisions: Any) -> Any:
+        shop.ec2.disable_image(ImageId=old)
+        return real(self, decisions)
+
+    monkeypatch.setattr(retiring.Retirer, "run", run)
+    (failed,) = shop.retire(tmp_path, **ASKED).failed
+    assert "disabled meanwhile" in str(failed.error)
+    assert shop.ec2.describe_images(ImageIds=[old], IncludeDisabled=True)["Images"]
+
+
+def test_nothing_goes_where_the_last_launch_cannot_be_asked(lab: Lab, shop: Shop, tmp_path: Path) -> None:
+    shop.make()
+    shop.make()
+    lab.set_faults({"kind": "error", "operation": "ec2.DescribeImageAttribute", "code": "UnauthorizedOperation"})
+    found = shop.retire(tmp_path)
+    assert found.acts == ()
+    assert "wait" in {each.action for each in found.decisions}
+
+
 @pytest.mark.usefixtures("later")
 def test_a_snapshot_that_cannot_go_is_named(lab: Lab, shop: Shop, tmp_path: Path) -> None:
     first, second, _ = shop.make(), shop.make(), shop.make()
@@ -350,6 +397,18 @@ def test_the_parameter_of_a_version_goes_with_it(target: Target, shop: Shop, tmp
     assert not shop.retire(tmp_path, **ASKED).failed
     left = {each["Name"] for each in ssm.get_parameters_by_path(Path=f"/{shop.plan}", Recursive=True)["Parameters"]}
     assert left == {names[new], f"/{shop.plan}/latest", f"/{shop.plan}/note"}
+
+
+@pytest.mark.usefixtures("later")
+def test_the_intent_of_every_removal_is_written_down(target: Target, shop: Shop, tmp_path: Path) -> None:
+    old, _ = shop.make(), shop.make()
+    (version,) = [each.version for each in shop.retire(tmp_path).found.records if each.id == old]
+    name, tags = f"/{shop.plan}/{version}", [{"Key": "leptonami:plan", "Value": shop.plan}]
+    target.client("ssm").put_parameter(Name=name, Value=old, Type="String", Tags=tags)  # type: ignore[arg-type]
+    done = shop.retire(tmp_path, **ASKED)
+    assert done.run is not None
+    intents = [(each["action"], each["id"]) for each in done.run.journal.read() if each["event"] == "intent"]
+    assert intents == [("deregister", old), ("ssm.DeleteParameters", [name])]
 
 
 @pytest.mark.usefixtures("later")

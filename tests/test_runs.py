@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -19,7 +20,11 @@ def test_an_id_says_when_it_began() -> None:
 
 
 @pytest.mark.parametrize(
-    "bad", ["", "x", "../../etc", "20261123-211500-a1b2c3; rm", "20261123-211500-A1B2C3", "20261123"]
+    "bad",
+    [
+        *("", "x", "../../etc", "20261123-211500-a1b2c3; rm", "20261123-211500-A1B2C3", "20261123"),
+        *("20261323-211500-a1b2c3", "20261123-216100-a1b2c3", "00000000-000000-000000"),
+    ],
 )
 def test_ids_become_names_so_nothing_else_is_let_through(bad: str, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="not a run id"):
@@ -53,6 +58,26 @@ def test_the_intent_is_on_disk_before_and_the_outcome_after(tmp_path: Path) -> N
     assert journal.read()[1] | {"at": 0} == {"at": 0, "event": "done", "action": "ec2.RunInstances", "id": "i-1"}
 
 
+def test_every_line_is_seen_onto_the_disk_and_so_are_the_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With fsync: what only the kernel has is gone after a power cut."""
+    run, synced, real = Run.create(tmp_path), [], os.fsync
+
+    def fsync(descriptor: int) -> None:
+        path = Path(f"/proc/self/fd/{descriptor}").readlink()
+        synced.append((path, path.read_text() if path.is_file() else ""))
+        real(descriptor)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    with run.journal.action("ec2.RunInstances", where="here"):
+        assert [path for path, _ in synced] == [run.journal.path, run.folder, tmp_path]
+        assert '"intent"' in synced[0][1], "before the call is made"
+    assert len(synced) == 4
+    assert '"done"' in synced[3][1]
+    run.write_manifest({"state": "running"})
+    assert "running" in synced[4][1]
+    assert synced[5][0] == run.folder
+
+
 def test_a_failure_is_written_down(tmp_path: Path) -> None:
     journal = Journal(tmp_path / "journal.jsonl")
     with pytest.raises(KeyboardInterrupt), journal.action("x"):
@@ -66,6 +91,16 @@ def test_a_line_cut_off_by_a_crash_is_left_out(tmp_path: Path) -> None:
     with journal.path.open("a") as file:
         file.write('{"event": "tw')
     assert [each["event"] for each in journal.read()] == ["one"]
+
+
+@pytest.mark.parametrize("line", ["[" * 100_000, '{"at": ' + "9" * 5000 + "}", "\x00\x01", "null", '{"a": NaN'])
+def test_a_line_that_cannot_be_read_does_not_hide_the_others(tmp_path: Path, line: str) -> None:
+    journal = Journal(tmp_path / "journal.jsonl")
+    journal.write("one")
+    with journal.path.open("a") as file:
+        file.write(line + "\n")
+    journal.write("two")
+    assert [each["event"] for each in journal.read()] == ["one", "two"]
 
 
 def test_evidence_says_where_it_comes_from(tmp_path: Path) -> None:

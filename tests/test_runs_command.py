@@ -12,15 +12,15 @@ import pytest
 from click.testing import CliRunner
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from small import load
 
 from leptonami.build import executor
 from leptonami.cli import cli
 from leptonami.lab import Lab, start
-from leptonami.lifecycle.inventory import Resource
 from leptonami.lifecycle.known import read_run
 from leptonami.lifecycle.overview import from_journal, overview
+from leptonami.lifecycle.resources import Resource
 from leptonami.lifecycle.words import age, usd
-from leptonami.plan import load
 from leptonami.runs import Run
 from leptonami.target import Target, connect
 
@@ -205,25 +205,9 @@ def target(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> Iterator[Target]:
         yield connected
 
 
-PLAN = {
-    "schema": 1,
-    "name": "test",
-    "family": "ubuntu-eks",
-    "os": "22.04",
-    "kubernetes": "1.33",
-    "architecture": "amd64",
-    "region": REGION,
-    "builder": {"instance_types": ["m5.large"]},
-    "root_volume": {"size_gib": 30},
-    "steps": [],
-    "image": {"name": "test-{run}"},
-}
-
-
 def test_the_command_shows_runs_and_what_they_own(target: Target, tmp_path: Path) -> None:
-    (tmp_path / "plan.yaml").write_text(json.dumps(PLAN))
     runs = tmp_path / "runs"
-    result = executor.build(target, load(tmp_path / "plan.yaml"), runs=runs)
+    result = executor.build(target, load(tmp_path, steps=[]), runs=runs)
     write(runs, MADE, {"state": "running", "plan": {"name": "other"}, "target": {"region": REGION}, "schema": 9})
     runner, options = CliRunner(), ["--aws", "lab", "--runs", str(runs)]
     shown = runner.invoke(cli, ["runs", *options])
@@ -244,6 +228,15 @@ def test_the_command_shows_runs_and_what_they_own(target: Target, tmp_path: Path
     owned = {each["id"]: each["owns"] for each in offline["runs"]}
     assert owned[result.run.id] == [f"image {result.image.id}"]
     assert "instance i-1" in owned[RUN]
+
+
+def test_an_id_can_be_copied_from_a_narrow_terminal(tmp_path: Path) -> None:
+    manifest = {"state": "succeeded, with leftovers", "plan": {"name": "a-plan-with-quite-a-long-name"}, "schema": 1}
+    write(tmp_path, MADE, manifest)
+    shown = CliRunner().invoke(cli, ["runs", "--offline", "--runs", str(tmp_path)])
+    assert RUN in shown.stdout
+    assert "a-plan-with-quite-a-long-name" in shown.stdout
+    assert all(len(line) <= 80 for line in shown.stdout.splitlines())
 
 
 def test_without_credentials_the_journal_has_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

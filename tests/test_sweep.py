@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -18,23 +19,26 @@ import pytest
 from click.testing import CliRunner
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
+from small import write
 
 from leptonami.build.names import Names
 from leptonami.cli import cli
-from leptonami.errors import CredentialsError, LeptonamiError
+from leptonami.errors import CredentialsError, Interrupted, LeptonamiError
 from leptonami.lab import Lab, start
 from leptonami.lifecycle import sweep as sweeping
-from leptonami.lifecycle.inventory import KINDS, Resource, collect, is_temporary, marks, owner_of
+from leptonami.lifecycle.inventory import collect, is_temporary
 from leptonami.lifecycle.known import KnownRun, is_locked, read_run, read_runs
+from leptonami.lifecycle.removal import Remover
+from leptonami.lifecycle.resources import BENCH, KINDS, NUMBERED, Resource, marks
 from leptonami.lifecycle.sweep import plan
 from leptonami.lifecycle.where import open_where
 from leptonami.runs import Run, new_id
-from leptonami.target import Target, connect
+from leptonami.target import Target, connect, owner_of
 
 NOW = datetime(2026, 11, 23, 21, 0, tzinfo=UTC)
 REGION = "us-west-2"
 ME = "ann"
-TEMPORARY = ("command", "instance", "interface", "volume", "group", "profile", "role")
+TEMPORARY = tuple(kind for kind in KINDS if kind not in {"image", "snapshot"})
 
 # The planner ---------------------------------------------------------------------------------------------------------
 
@@ -50,8 +54,12 @@ SORTS = {
     "live-failed": ("failed", True, False),
     "kept": ("failed", False, True),
     "unreadable": ("unknown", False, False),
+    # The image was finished, the manifest does not say so yet; and a journal that was lost with what it knew.
+    "killed-late": ("killed", False, False),
+    "lost": ("killed", False, False),
     "elsewhere": None,
 }
+FINISHERS = {"succeeded", "leftovers", "killed-late"}
 
 
 def id_of(sort: str, *, old: bool) -> str:
@@ -72,7 +80,8 @@ def known_runs() -> dict[str, KnownRun]:
                     live=live,
                     kept=kept,
                     region=REGION,
-                    finished=frozenset({f"ami-finished-{name}"}),
+                    finished=frozenset({f"ami-finished-{name}"} if sort in FINISHERS else ()),
+                    asked=frozenset(() if sort == "lost" else (f"image-{name}-0", f"image-{name}-1")),
                 )
     return runs
 
@@ -80,23 +89,25 @@ def known_runs() -> dict[str, KnownRun]:
 RUNS = known_runs()
 
 
-def make(kind: str, run: str, *, owner: str = ME, number: int = 0, **more: Any) -> Resource:
-    """Give a resource as a run makes it."""
+def make(kind: str, run: str, *, owner: str = ME, number: int = 0, step: str = "", **more: Any) -> Resource:
+    """Give a resource as a run makes it: a build, or with the step `bench` a benchmark."""
     names = Names(run, "test", owner)
     temporary = kind not in {"image", "snapshot"}
-    tags = names.tags("builder" if temporary else "image", {"team": "x"}, temporary=temporary)
+    step = step or ("bench" if kind in NUMBERED else "builder" if temporary else "image")
+    tags = names.tags(step, {"team": "x", "leptonami:cluster": "c"}, temporary=temporary)
     fields: dict[str, Any] = {
         "kind": kind,
         "id": names.temporary if kind in {"profile", "role"} else f"{kind}-{run}-{number}",
         "region": "global" if kind in {"profile", "role"} else REGION,
         "tags": {each["Key"]: each["Value"] for each in tags},
-        "name": names.temporary if kind in {"group", "profile", "role"} else "",
+        "name": names.group(1, number + 1) if kind in NUMBERED else names.temporary if kind in NAMED else "",
         "state": {"instance": "running", "image": "pending", "snapshot": "pending"}.get(kind, "available"),
         "created": names.started,
     }
     return Resource(**{**fields, **more})
 
 
+NAMED = {"group", "profile", "role"}
 sorts = st.sampled_from(list(SORTS))
 owners = st.sampled_from([ME, "bob"])
 
@@ -112,13 +123,15 @@ def own(draw: st.DrawFn) -> Resource:
         case "instance":
             more["state"] = draw(st.sampled_from(["pending", "running", "stopped", "shutting-down", "terminated"]))
         case "image":
-            more["state"] = draw(st.sampled_from(["pending", "available", "failed", "error"]))
+            more["state"] = draw(st.sampled_from(["pending", "available", "disabled", "failed", "error"]))
             more["parts"] = tuple(
                 f"snapshot-{run}-{each}" for each in draw(st.lists(st.integers(0, 2), max_size=2, unique=True))
             )
             if draw(st.booleans()):
                 more["id"] = f"ami-finished-{run}"
             more["region"] = draw(st.sampled_from([REGION, "eu-west-1"]))
+        case "template":
+            more["holder"] = draw(st.sampled_from([None, f"nodegroup-{run}-0", "somebodys/group"]))
         case "interface" | "volume":
             more["holder"] = draw(st.sampled_from([None, f"instance-{run}-0", "i-of-somebody"]))
         case "profile" | "role":
@@ -126,7 +139,8 @@ def own(draw: st.DrawFn) -> Resource:
             more["parts"] = draw(st.sampled_from([(), (name,), (name, "somebodys")]))
         case "command":
             more["parts"] = draw(st.sampled_from([(f"instance-{run}-0",), (f"instance-{run}-0", "i-of-somebody")]))
-    return make(kind, run, owner=draw(owners), number=number, **more)
+    step = draw(st.sampled_from(["", "bench"])) if kind in BENCH else ""
+    return make(kind, run, owner=draw(owners), number=number, step=step, **more)
 
 
 OURS = ("leptonami:run", "leptonami:plan", "leptonami:step", "leptonami:owner", "leptonami:expires")
@@ -139,7 +153,7 @@ def spoilt(draw: st.DrawFn) -> Resource:
     tags = dict(resource.tags)
     temporary = resource.kind not in {"image", "snapshot"}
     ways = ["drop", "blank", "step", "run", "expires"]
-    if resource.kind in {"group", "profile", "role"}:
+    if resource.kind in NAMED | NUMBERED:
         ways.append("name")
     match draw(st.sampled_from(ways)):
         case "drop":
@@ -147,7 +161,9 @@ def spoilt(draw: st.DrawFn) -> Resource:
         case "blank":
             tags[draw(st.sampled_from([key for key in OURS if key in tags]))] = ""
         case "step":
-            tags["leptonami:step"] = draw(st.sampled_from(["image" if temporary else "builder", "Builder", "x", "*"]))
+            wrong = ["image" if temporary else "builder", "Builder", "x", "*"]
+            wrong += [] if resource.kind in BENCH else ["bench"]
+            tags["leptonami:step"] = draw(st.sampled_from(wrong + (["builder"] if resource.kind in NUMBERED else [])))
         case "run":
             tags["leptonami:run"] = draw(
                 st.sampled_from(
@@ -194,13 +210,30 @@ def may_go(resource: Resource, owner: set[str]) -> bool:
     if tags.get("leptonami:owner") not in owner or (known is not None and known.live):
         return False
     if resource.kind in {"image", "snapshot"}:
-        if resource.id in {f"ami-finished-{name}" for name in RUNS} and known is not None:
+        if resource.id in {name for each in RUNS.values() for name in each.finished}:
             return False
         if resource.kind == "image" and resource.state in {"failed", "error"}:
             return True
-        return over(run) and known is not None and not known.succeeded
+        if known is None or not over(run) or known.succeeded or known.finished or not known.asked or known.kept:
+            return False
+        return resource.kind == "snapshot" or (resource.id in known.asked and resource.state != "disabled")
     until = datetime.fromisoformat(tags["leptonami:expires"])
     return until <= NOW or (over(run) and known is not None and not known.kept)
+
+
+def goes_with_its_image(resource: Resource, inventory: list[Resource], owner: set[str]) -> bool:
+    """Say whether a snapshot is only of images that EC2 gave up: it goes with them, in one call."""
+    users = [
+        each
+        for each in inventory
+        if each.kind == "image" and each.region == resource.region and resource.id in each.parts
+    ]
+    return (
+        resource.kind == "snapshot"
+        and resource.tags.get("leptonami:owner") in owner
+        and bool(users)
+        and all(each.state in {"failed", "error"} and may_go(each, owner) for each in users)
+    )
 
 
 mixed = st.lists(st.one_of(own(), own(), spoilt(), foreign()), max_size=30)
@@ -211,7 +244,7 @@ mixed = st.lists(st.one_of(own(), own(), spoilt(), foreign()), max_size=30)
 def test_only_what_the_rules_allow_goes(inventory: list[Resource], owner: set[str]) -> None:
     found = plan(inventory, RUNS, NOW, owner)
     for each in found.removals:
-        assert may_go(each.resource, owner), each
+        assert may_go(each.resource, owner) or goes_with_its_image(each.resource, inventory, owner), each
     # Everything with one of our tags is either removed or accounted for; nothing without is even named.
     named = {id(each.resource) for each in (*found.removals, *found.left)}
     for resource in inventory:
@@ -298,12 +331,60 @@ def test_a_half_made_image_goes_with_its_snapshots(state: str) -> None:
     assert [each.resource.kind for each in found.removals] == ["image", "snapshot"]
 
 
-@pytest.mark.parametrize("sort", ["killed", "failed", "succeeded", "elsewhere", "unreadable"])
+@pytest.mark.parametrize("sort", ["killed-late", "succeeded", "leftovers", "lost", "elsewhere", "unreadable"])
 def test_a_finished_image_never_goes(sort: str) -> None:
     for old in (True, False):
         run = id_of(sort, old=old)
         snapshot = make("snapshot", run, state="completed")
         image = make("image", run, id=f"ami-finished-{run}", state="available", parts=(snapshot.id,))
+        found = plan([snapshot, image], RUNS, NOW, {ME})
+        assert not found.removals
+        assert all(each.expected for each in found.left)
+
+
+@pytest.mark.parametrize("state", ["pending", "available"])
+def test_what_the_journal_did_not_ask_for_is_not_taken_for_half_made(state: str) -> None:
+    """A copy in the run's own region carries its tags; so does the image of a run whose journal is lost."""
+    run = id_of("killed", old=False)
+    mine, copy = make("image", run, state=state), make("image", run, state=state, id="ami-copy", name="a copy")
+    assert [each.resource for each in plan([mine, copy], RUNS, NOW, {ME}).removals] == [mine]
+    # Where the answer was not written down the image's name has to do, which no copy can have.
+    unanswered = dataclasses.replace(RUNS[run], asked=frozenset({"test-image"}))
+    named = dataclasses.replace(mine, name="test-image")
+    assert [each.resource for each in plan([named, copy], {run: unanswered}, NOW, {ME}).removals] == [named]
+    lost = id_of("lost", old=True)
+    snapshot = make("snapshot", lost, state="completed")
+    found = plan([make("image", lost, state=state, parts=(snapshot.id,)), snapshot], RUNS, NOW, {ME})
+    assert not found.removals
+    assert "journal does not say" in found.left[0].why
+    assert not plan([make("snapshot", lost)], RUNS, NOW, {ME}).removals
+
+
+@pytest.mark.parametrize("kind", ["image", "snapshot"])
+def test_nothing_half_made_is_looked_for_beside_a_finished_image(kind: str) -> None:
+    assert not plan([make(kind, id_of("killed-late", old=True), state="available")], RUNS, NOW, {ME}).removals
+
+
+def test_an_image_that_somebody_disabled_stays_with_its_snapshots() -> None:
+    run = id_of("killed", old=False)
+    snapshot = make("snapshot", run, state="completed")
+    found = plan([make("image", run, state="disabled", parts=(snapshot.id,)), snapshot], RUNS, NOW, {ME})
+    assert not found.removals
+    assert "disabled" in found.left[0].why
+
+
+def test_a_half_made_image_that_was_kept_on_purpose_stays() -> None:
+    run = id_of("kept", old=True)
+    assert not plan([make("image", run), make("snapshot", run)], RUNS, NOW, {ME}).removals
+    assert len(plan([make("image", run), make("snapshot", run)], RUNS, NOW, {ME}, even_kept=True).removals) == 2
+
+
+@pytest.mark.parametrize("sort", ["succeeded", "leftovers"])
+def test_an_image_of_a_run_that_succeeded_never_goes(sort: str) -> None:
+    for old in (True, False):
+        run = id_of(sort, old=old)
+        snapshot = make("snapshot", run, state="completed")
+        image = make("image", run, state="available", parts=(snapshot.id,))
         found = plan([snapshot, image], RUNS, NOW, {ME})
         assert not found.removals
         assert all(each.expected for each in found.left)
@@ -406,6 +487,35 @@ def test_a_run_that_says_running_and_has_no_process_was_killed(tmp_path: Path) -
     assert read_run(run.folder).over
 
 
+@pytest.mark.parametrize("state", ["running", "failed"])
+def test_a_copy_of_a_folder_says_nothing_about_who_works_on_the_run(tmp_path: Path, state: str) -> None:
+    """The lock of a copy is free, whatever the process with the original does."""
+    run = Run.create(tmp_path / "runs", "20261123-211500-a1b2c3")
+    with run.lock():
+        run.journal.write("build", plan="test", lock=run.lock_number)
+        run.write_manifest({"schema": 1, "state": state, "target": {"region": REGION}})
+        shutil.copytree(tmp_path / "runs", tmp_path / "copy")
+        copy = read_run(tmp_path / "copy" / run.id)
+        assert (copy.live, copy.copied, copy.over, copy.state) == (False, True, False, state)
+        assert any("copy" in each for each in copy.notes)
+    own = read_run(run.folder)
+    assert (own.copied, own.over, own.notes) == (False, True, ())
+    # Somebody goes on with the copy: it is this machine's own from then on.
+    adopted = Run.open(tmp_path / "copy", run.id)
+    with adopted.lock():
+        adopted.journal.write("build", plan="test", lock=adopted.lock_number)
+    assert read_run(adopted.folder).over
+    (run.folder / "lock").unlink()
+    assert not read_run(run.folder).over, "the lock was deleted, perhaps under somebody who had it"
+
+
+def test_a_folder_of_an_earlier_version_is_no_copy(tmp_path: Path) -> None:
+    run = Run.create(tmp_path, "20261123-211500-a1b2c3")
+    run.journal.write("build", plan="test")
+    run.write_manifest({"schema": 1, "state": "running"})
+    assert read_run(run.folder).over
+
+
 def test_looking_at_a_lock_does_not_take_it(tmp_path: Path) -> None:
     run = Run.create(tmp_path, "20261123-211500-a1b2c3")
     with run.lock():
@@ -460,6 +570,24 @@ def test_an_image_is_finished_when_its_last_call_was_answered(tmp_path: Path) ->
     lines.append({"event": "done", "action": call})
     second = read_run(folder(tmp_path / "2", "20261123-211500-a1b2c3", {"schema": 1, "state": "running"}, lines))
     assert second.finished == {"ami-1"}
+
+
+@pytest.mark.parametrize(
+    ("events", "asked"),
+    [
+        ([], set()),
+        ([{"event": "intent", "name": "x-1"}], {"x-1"}),
+        ([{"event": "intent", "name": "x-1"}, {"event": "done", "id": "ami-1"}], {"ami-1"}),
+        ([{"event": "intent", "name": "x-1"}, {"event": "failed", "error": "no answer"}], {"x-1"}),
+        ([{"event": "intent", "name": "x-1"}, {"event": "failed"}, {"event": "intent", "name": "x-1"}], {"x-1"}),
+        ([{"event": "intent", "name": 5}, {"event": "done", "id": 6}, {"event": "intent"}], set()),
+    ],
+)
+def test_what_a_run_asked_for_is_in_its_journal(tmp_path: Path, events: list[dict[str, Any]], asked: set[str]) -> None:
+    lines: list[Any] = [{"action": "ec2.CreateImage", **each} for each in events]
+    lines.append({"event": "done", "action": "ec2.RunInstances", "id": "i-1"})
+    known = read_run(folder(tmp_path, "20261123-211500-a1b2c3", {"schema": 1, "state": "running"}, lines))
+    assert known.asked == asked
 
 
 def test_only_run_folders_are_read(tmp_path: Path) -> None:
@@ -574,9 +702,12 @@ class Maker:
         return str(image)
 
 
-def killed(root: Path, run_id: str, *, state: str = "running", **more: Any) -> Run:
+def killed(root: Path, run_id: str, *, image: str | None = None, state: str = "running", **more: Any) -> Run:
     run = Run.create(root, run_id)
     run.journal.write("build", plan="test", provenance="simulated")
+    if image is not None:
+        with run.journal.action("ec2.CreateImage", name=f"test-{run_id}") as outcome:
+            outcome["id"] = image
     run.write_manifest({"schema": 1, "state": state, "plan": {"name": "test"}, "target": {"region": REGION}, **more})
     return run
 
@@ -593,8 +724,7 @@ def test_a_run_that_was_killed_is_swept_clean(lab: Lab, target: Target, me: str,
     maker.identity()
     instance = maker.instance(group)
     maker.volume()
-    maker.image(instance, available=False)
-    killed(tmp_path, maker.names.run)
+    killed(tmp_path, maker.names.run, image=maker.image(instance, available=False))
     between = counts(lab)
     assert between != before
     lab.reset_calls()
@@ -685,7 +815,7 @@ def test_an_image_that_somebody_has_launched_stays(lab: Lab, target: Target, me:
     image = maker.image(instance, available=True)
     ec2 = target.client("ec2")
     started = ec2.run_instances(ImageId=image, InstanceType="m5.large", MinCount=1, MaxCount=1)["Instances"][0]
-    killed(tmp_path, maker.names.run)
+    killed(tmp_path, maker.names.run, image=image)
     found = sweeping.sweep(target, runs=tmp_path, act=True)
     assert ec2.describe_images(ImageIds=[image])["Images"]
     (failed,) = [each for each in found.failed if each.resource.kind == "image"]
@@ -694,6 +824,19 @@ def test_an_image_that_somebody_has_launched_stays(lab: Lab, target: Target, me:
     ec2.get_waiter("instance_terminated").wait(InstanceIds=[started["InstanceId"]], WaiterConfig={"Delay": 1})
     sweeping.sweep(target, runs=tmp_path, act=True)
     assert not [each for each in ec2.describe_images(Owners=["self"])["Images"] if each["ImageId"] == image]
+
+
+def test_a_disabled_image_keeps_its_snapshots(lab: Lab, target: Target, me: str, tmp_path: Path) -> None:
+    maker = Maker(target, new_id(), me)
+    image = maker.image(maker.instance(), available=True)
+    target.client("ec2").disable_image(ImageId=image)
+    killed(tmp_path, maker.names.run, image=image)
+    before = counts(lab)
+    found = sweeping.sweep(target, runs=tmp_path, act=True)
+    assert {each.resource.kind for each in found.outcomes} == {"instance", "volume", "interface"}
+    after = counts(lab)
+    assert (after["images"], after["snapshots"]) == (before["images"], before["snapshots"])
+    target.client("ec2").deregister_image(ImageId=image, DeleteAssociatedSnapshots=True)
 
 
 def test_other_peoples_things_survive(lab: Lab, target: Target, me: str, tmp_path: Path) -> None:
@@ -839,27 +982,12 @@ def test_commands_of_others_on_the_builder_are_not_ours(lab: Lab, target: Target
         ssm.cancel_command(CommandId=command)
 
 
-PLAN = {
-    "schema": 1,
-    "name": "test",
-    "family": "ubuntu-eks",
-    "os": "22.04",
-    "kubernetes": "1.33",
-    "architecture": "amd64",
-    "region": REGION,
-    "builder": {"instance_types": ["m5.large"]},
-    "root_volume": {"size_gib": 30},
-    "steps": ["settle", "versions", "hygiene"],
-    "image": {"name": "test-{run}"},
-}
-
-
 @pytest.mark.parametrize("after", ["ec2.CreateSecurityGroup", "ec2.RunInstances", "ssm.SendCommand", "ec2.CreateImage"])
 def test_a_build_that_was_killed_is_swept_from_the_command_line(
     lab: Lab, target: Target, tmp_path: Path, after: str
 ) -> None:
     before = counts(lab)
-    (tmp_path / "plan.yaml").write_text(json.dumps(PLAN))
+    write(tmp_path)
     command = [sys.executable, "-m", "leptonami"]
     options = ["--aws", "lab", "--runs", str(tmp_path / "runs")]
     building = subprocess.Popen(
@@ -872,9 +1000,15 @@ def test_a_build_that_was_killed_is_swept_from_the_command_line(
     deadline = time.monotonic() + 60
     while not lab.calls().get(after) and time.monotonic() < deadline and building.poll() is None:
         time.sleep(0.01)
+    runner = CliRunner()
+    # A copy of the folder of a build that goes on must not be the end of it.
+    building.send_signal(signal.SIGSTOP)
+    shutil.copytree(tmp_path / "runs", tmp_path / "copy")
+    copied = runner.invoke(cli, ["sweep", "--yes", "--json", "--aws", "lab", "--runs", str(tmp_path / "copy")])
+    assert copied.exit_code == 0, copied.output
+    assert json.loads(copied.stdout)["removals"] == []
     os.kill(building.pid, signal.SIGKILL)
     building.wait()
-    runner = CliRunner()
     dry = runner.invoke(cli, ["sweep", *options])
     assert dry.exit_code == 0, dry.output
     assert "--yes" in dry.stderr
@@ -907,6 +1041,43 @@ def test_the_command_says_what_is_left_and_fails(
     assert "failed" in result.stdout
     lab.set_faults()
     sweeping.sweep(target, runs=tmp_path, act=True)
+
+
+def test_an_interrupted_sweep_says_so_and_goes_on(
+    lab: Lab, target: Target, me: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    maker = Maker(target, new_id(), me)
+    maker.volume()
+    maker.group()
+    killed(tmp_path, maker.names.run)
+
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Remover, "group", interrupt)
+        with pytest.raises(Interrupted, match="sweeping again goes on") as caught:
+            sweeping.sweep(target, runs=tmp_path, act=True)
+    assert caught.value.exit_code == 130
+    (own,) = (each for each in read_runs(tmp_path).values() if each.kind == "sweep")
+    assert own.state == "interrupted"
+    (first, *_) = (each["id"] for each in own.entries if each.get("event") == "intent")
+    assert first.startswith("vol-")
+    assert [each.resource.kind for each in sweeping.sweep(target, runs=tmp_path, act=True).outcomes] == ["group"]
+
+
+@pytest.mark.parametrize(
+    "command", [["sweep"], ["retire", "test", "--keep", "1"], ["publish", "ami-0123456789abcdef0"]]
+)
+def test_a_job_that_is_stopped_is_interrupted(command: list[str], tmp_path: Path) -> None:
+    """CI sends SIGTERM to a job that it stops, a terminal that is closed SIGHUP."""
+    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGHUP)}
+    try:
+        CliRunner().invoke(cli, [*command, "--runs", str(tmp_path), "--aws", "nowhere"])
+        assert {signal.getsignal(number) for number in before} == {signal.default_int_handler}
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def test_a_run_that_was_kept_is_swept_with_kept(lab: Lab, target: Target, me: str, tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ import yaml
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from leptonami import yamlfile
+from leptonami import datafiles, yamlfile
 from leptonami.errors import InputError
 from leptonami.yamlfile import Document, FileError, Float, Int, dotted, parse, quoted, read, refuse
 
@@ -250,3 +250,32 @@ def test_what_a_yaml_writer_writes_is_read_back(value: dict[str, Any]) -> None:
     document = parse(yaml.safe_dump(value, allow_unicode=True))
     if not document.problems:
         assert document.data == value
+
+
+def read_by_both(text: str) -> list[tuple[Any, dict[Any, int], list[str]] | None]:
+    """Read text with libyaml and without it: data, lines and problems; None where it is refused."""
+    found: list[tuple[Any, dict[Any, int], list[str]] | None] = []
+    for without in (False, True):
+        with pytest.MonkeyPatch.context() as patch:
+            if without:
+                patch.delattr(yaml, "CSafeLoader", raising=False)
+            try:
+                document = parse(text)
+                found.append((document.data, document.lines, [str(each) for each in document.problems]))
+            except InputError:
+                found.append(None)
+    return found
+
+
+@settings(max_examples=300, deadline=None)
+@given(YAML_TEXT)
+def test_libyaml_and_the_parser_in_python_read_the_same(text: str) -> None:
+    quick, slow = read_by_both(text)
+    # libyaml takes a few more for YAML, such as a tab behind a value. What both take must be the same.
+    assert quick == slow or (quick is not None and slow is None)
+
+
+@pytest.mark.parametrize("path", sorted(datafiles.root().rglob("*.yaml")), ids=lambda path: path.name)
+def test_they_read_the_data_the_same(path: Path) -> None:
+    quick, slow = read_by_both(path.read_text(encoding="utf-8"))
+    assert quick == slow

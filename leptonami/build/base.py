@@ -91,8 +91,16 @@ def resolve(target: Target, plan: Plan) -> BaseImage:
 
 def again(target: Target, plan: Plan, recorded: dict[str, Any]) -> BaseImage:
     """Take the base image that the run began with, and check that it is still there and still what it was."""
-    checked = check(describe(target, recorded["id"]), plan, source=recorded["source"], account=recorded["owner"])
-    return BaseImage(**{**recorded, "id": checked["ImageId"]})
+    try:
+        base = BaseImage(**recorded)
+    except TypeError as error:
+        raise BuildError(
+            f"the run's journal describes the base image as this version does not: {error}",
+            resource="journal.jsonl",
+            hint="go on with the version that began the run, or start a new one and sweep what this one left",
+        ) from error
+    check(describe(target, base.id), plan, source=base.source, account=base.owner)
+    return base
 
 
 def read_parameter(target: Target, name: str, plan: Plan) -> Any:

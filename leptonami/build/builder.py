@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from leptonami.build import requests
+from leptonami.build import agent, requests
 from leptonami.errors import BuildError, CapacityError, InputError
 from leptonami.target import TRANSIENT_CODES, AwsError, AwsUnreachable, Target
 
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from types_boto3_ec2.type_defs import FilterTypeDef
 
+    from leptonami.build.past import Past
     from leptonami.build.preflight import Site
     from leptonami.build.work import Work
     from leptonami.runs import Journal
@@ -24,6 +25,8 @@ __all__ = [
     "create_group",
     "create_profile",
     "launch",
+    "prolong",
+    "recalled",
     "revive",
     "wait_online",
     "wait_running",
@@ -61,6 +64,25 @@ class Builder:
     zone: str
     spot: bool
     refused: tuple[str, ...]
+
+
+def recalled(past: Past) -> Builder:
+    """Read the builder from the journal.
+
+    Raises
+    ------
+    BuildError
+        If the journal has lost it, or another version wrote it.
+    """
+    entry = past.require("builder")["builder"]
+    try:
+        return Builder(**{**entry, "refused": tuple(entry["refused"])})
+    except (KeyError, TypeError) as error:
+        raise BuildError(
+            f"the run's journal describes the builder as this version does not: {error}",
+            resource="journal.jsonl",
+            hint="go on with the version that began the run, or start a new one and sweep what this one left",
+        ) from error
 
 
 def create_profile(work: Work, site: Site) -> str:
@@ -165,8 +187,12 @@ def create_group(work: Work, site: Site) -> list[str]:
         except AwsError as error:
             if error.code != "InvalidGroup.Duplicate":
                 raise
-            # Ours, from an earlier process of this run or from a call whose answer was lost.
-            (group,) = find_groups(target, site)
+            # Ours, from an earlier process of this run or from a call whose answer was lost. Lists may be late.
+            group = target.poll(
+                lambda: next(iter(find_groups(target, site)), None),
+                what=f"EC2 to list the security group {name}",
+                timeout=PROPAGATION_S,
+            )
         outcome["id"] = group
     cleanup.replace(undo, f"security group {group}", partial(remove_group, target, group))
     return [group]
@@ -204,6 +230,66 @@ def remove_group(target: Target, group: str) -> None:
     target.poll(attempt, what=f"{group} to be unused", timeout=300)
 
 
+def prolong(work: Work, site: Site) -> None:
+    """Let what this run has made live on from now: an earlier process may have made it long ago.
+
+    Else a sweep on another machine, which knows only what the tags say, could take it from under this one.
+    """
+    target, iam = work.target, work.target.client("iam")
+    found = [name for each in find_tagged(target, site.names.run) for name in parts(each)]
+    if not work.plan.builder.security_groups:
+        found += find_groups(target, site)
+    if found:
+        prolong_some(work, site, found)
+    if not work.plan.steps or work.plan.builder.instance_profile is not None:
+        return
+    name = site.names.temporary
+    tags: Any = site.names.tags("builder", work.plan.tags, temporary=True)
+    change: tuple[tuple[str, Callable[[], object]], ...] = (
+        ("iam.TagRole", lambda: target.call(iam.tag_role, RoleName=name, Tags=tags)),
+        ("iam.TagInstanceProfile", lambda: target.call(iam.tag_instance_profile, InstanceProfileName=name, Tags=tags)),
+    )
+    for call, tag in change:
+        with work.journal.action(call, name=name) as outcome:
+            outcome["there"] = if_there(tag)
+
+
+def prolong_some(work: Work, site: Site, resources: list[str]) -> None:
+    """Let some resources of EC2 live on."""
+    ec2, request = work.target.client("ec2"), requests.prolong(site.names, resources)
+
+    def attempt() -> bool | None:
+        try:
+            work.target.call(ec2.create_tags, **request)
+        except AwsError as error:
+            # What was made a moment ago, EC2 may not know yet everywhere.
+            if not error.code.endswith(".NotFound"):
+                raise
+            return None
+        return True
+
+    with work.journal.action("ec2.CreateTags", id=resources, expires=site.names.expires):
+        work.target.poll(attempt, what=f"EC2 to tag {', '.join(resources)}", timeout=PROPAGATION_S)
+
+
+def parts(described: Any) -> list[str]:
+    """Name an instance, its volumes and its interfaces."""
+    volumes = [each["Ebs"]["VolumeId"] for each in described.get("BlockDeviceMappings", []) if "Ebs" in each]
+    interfaces = [each["NetworkInterfaceId"] for each in described.get("NetworkInterfaces", [])]
+    return [described["InstanceId"], *volumes, *interfaces]
+
+
+def if_there(change: Callable[[], object]) -> bool:
+    """Change something in IAM; False if it is not there."""
+    try:
+        change()
+    except AwsError as error:
+        if error.code != "NoSuchEntity":
+            raise
+        return False
+    return True
+
+
 def launch(work: Work, site: Site, *, groups: list[str], profile: str | None) -> Builder:
     """Launch the builder where there is room: every type in every subnet, spot first where the plan wants it.
 
@@ -231,7 +317,8 @@ def launch(work: Work, site: Site, *, groups: list[str], profile: str | None) ->
             for subnet in site.subnets:
                 where = f"{machine.type} in {subnet.zone}" + (" (spot)" if spot else "")
                 work.progress.update(where)
-                request = requests.run_instances(
+                describe = partial(
+                    requests.run_instances,
                     plan,
                     site.names,
                     site.base,
@@ -242,9 +329,16 @@ def launch(work: Work, site: Site, *, groups: list[str], profile: str | None) ->
                     spot=spot,
                     generation=generation,
                 )
+                request = describe()
+                before = unanswered(work.past, request["ClientToken"])
+                expires = site.names.expires
+                if before is not None:
+                    # With this token EC2 takes only the very same request, and gives the builder that it may have made.
+                    expires = before.get("expires") or replace(site.names, since=None).expires
+                    request = describe(expires=expires)
                 undo = cleanup.add("the builder", lambda: terminate_tagged(target, site.names.run))
                 try:
-                    instance = run(target, request, work.journal, where)
+                    instance = run(target, request, work.journal, where, expires)
                 except AwsError as error:
                     if error.code not in CAPACITY_CODES:
                         raise
@@ -254,6 +348,8 @@ def launch(work: Work, site: Site, *, groups: list[str], profile: str | None) ->
                     work.progress.line(f"no room for {where} ({error.code}), trying the next")
                     continue
                 cleanup.replace(undo, f"builder {instance}", partial(terminate, target, instance))
+                if expires != site.names.expires:
+                    prolong_some(work, site, [instance])
                 return Builder(instance, machine.type, subnet.id, subnet.zone, spot, tuple(refused))
     raise CapacityError(
         "AWS has no room for the builder\n" + "\n".join(f"    {each}" for each in refused),
@@ -312,7 +408,22 @@ def last_seen(target: Target, instance: str) -> Any:
     return seen[0] if seen else None
 
 
-def run(target: Target, request: dict[str, Any], journal: Journal, where: str) -> str:
+def unanswered(past: Past, token: str) -> dict[str, Any] | None:
+    """Give the first launch with a client token of which nobody knows that EC2 refused it; None if there is none."""
+    first: dict[str, Any] | None = None
+    pending: dict[str, Any] | None = None
+    for entry in past.entries:
+        if entry.get("action") != "ec2.RunInstances":
+            continue
+        if entry.get("event") == "intent":
+            first = first or pending
+            pending = entry if entry.get("token") == token else None
+        elif str(entry.get("error", "")).startswith(AwsError.__name__):
+            pending = None
+    return first or pending
+
+
+def run(target: Target, request: dict[str, Any], journal: Journal, where: str, expires: str) -> str:
     """Send RunInstances, again while that can help; give the instance's id.
 
     EC2 says that it has no capacity with HTTP status 500, which botocore would retry: half a minute for each place
@@ -333,7 +444,7 @@ def run(target: Target, request: dict[str, Any], journal: Journal, where: str) -
                 return None
             raise
 
-    with journal.action("ec2.RunInstances", where=where, token=request["ClientToken"]) as outcome:
+    with journal.action("ec2.RunInstances", where=where, token=request["ClientToken"], expires=expires) as outcome:
         instance = target.poll(attempt, what=f"EC2 to launch {where}", timeout=PROPAGATION_S)
         outcome["id"] = instance
     return instance
@@ -411,26 +522,20 @@ def wait_online(work: Work, instance: str, *, timeout: float = ONLINE_S) -> str:
         If it never does, with what usually keeps it from it.
     """
     target = work.target
-    ssm = target.client("ssm")
 
-    def check() -> str | None:
-        found = target.call(ssm.describe_instance_information, Filters=[{"Key": "InstanceIds", "Values": [instance]}])[
-            "InstanceInformationList"
-        ]
-        if found and found[0].get("PingStatus") == "Online":
-            return found[0].get("AgentVersion", "unknown")
+    def look() -> None:
         described = state(target, instance)
         if described is not None and described["State"]["Name"] != "running":
             raise BuildError(f"the builder is {described['State']['Name']}", resource=instance)
-        return None
 
-    return target.poll(
-        check,
-        what=f"the SSM agent of {instance} to come online",
+    return agent.wait_online(
+        target,
+        instance,
         timeout=timeout,
-        tick=lambda waited: work.progress.update(f"{waited:.0f} s"),
         hint="the subnet needs a way to SSM (NAT, a public address, or VPC endpoints for ssm, ssmmessages and "
         "ec2messages), the profile the agent's actions, and the base image the agent; docs/aws.md shows how to check",
+        look=look,
+        tick=lambda waited: work.progress.update(f"{waited:.0f} s"),
     )
 
 

@@ -47,7 +47,11 @@ class Cleanup:
         self.done: list[Removal] = []
 
     def add(self, what: str, remove: Callable[[], Any]) -> int:
-        """Note a removal *before* the creating call; gives its number."""
+        """Note a removal *before* the creating call; gives its number. What is owed already keeps its place."""
+        for number, (owed, _) in self._owed.items():
+            if owed == what:
+                self._owed[number] = (what, remove)
+                return number
         self._next += 1
         self._owed[self._next] = (what, remove)
         return self._next

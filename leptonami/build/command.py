@@ -26,6 +26,7 @@ from leptonami.errors import BuildError, LeptonamiError, Timeout
 from leptonami.target import TRANSIENT_CODES, AwsError, AwsUnreachable, Target
 
 if TYPE_CHECKING:
+    from leptonami.build.past import Past
     from leptonami.progress import Progress
     from leptonami.runs import Journal
 
@@ -34,6 +35,8 @@ __all__ = ["Outcome", "Shell"]
 # https://docs.aws.amazon.com/systems-manager/latest/APIReference/API_GetCommandInvocation.html
 INLINE_BYTES = 16_000
 DELIVERY_S = 600
+# How often a list of commands is looked at before it is believed that a command is not there.
+LOOKS = 4
 SEND_S = 120
 GRACE_S = 120
 TAIL_EVERY_S = 5.0
@@ -203,16 +206,30 @@ class Shell:
         self._judge(name, invocation, live, outcome, timeout)
         return outcome
 
-    def running(self, name: str) -> str | None:
-        """Find the command that an earlier process of this run sent for a script and that has not ended."""
-        return self._sent(f"leptonami {self.run_id} {name} ", wanted=RUNNING)
+    def running(self, name: str, past: Past) -> str | None:
+        """Find the command that an earlier process of this run sent for a script and that has not ended.
 
-    def _sent(self, comment: str, *, wanted: set[str] | None = None) -> str | None:
-        """Find a command of this instance by how its comment begins, and by its status."""
-        commands = self.target.call(self.target.client("ssm").list_commands, InstanceId=self.instance)["Commands"]
-        for command in commands:
-            if command.get("Comment", "").startswith(comment) and (wanted is None or command.get("Status") in wanted):
-                return str(command["CommandId"])
+        By the journal: the id, or the comment where the process died before it knew the id. Two of the same script at
+        once would be in each other's way.
+        """
+        sent = past.last("intent", action="ssm.SendCommand", name=name, instance=self.instance)
+        if sent is None:
+            return None
+        after = past.entries[past.entries.index(sent) + 1 :]
+        answer = next((each for each in after if each.get("action") == "ssm.SendCommand"), {})
+        known = answer.get("id") if answer.get("event") == "done" else None
+        found = known or self._sent(sent["comment"], looks=LOOKS)
+        return found if found is not None and self._invocation(found) is None else None
+
+    def _sent(self, comment: str, *, looks: int = 1) -> str | None:
+        """Find a command of this instance by its comment; a list may be late, so it is looked at several times."""
+        ssm = self.target.client("ssm")
+        for look, delay in zip(range(looks), self.target.pace.delays(), strict=False):
+            if look:
+                self.target.sleep(delay)
+            for command in self.target.call(ssm.list_commands, InstanceId=self.instance)["Commands"]:
+                if command.get("Comment", "") == comment:
+                    return str(command["CommandId"])
         return None
 
     def _send(self, name: str, script: str, timeout: int) -> str:
@@ -223,7 +240,7 @@ class Shell:
 
         def attempt() -> str | None:
             nonlocal lost
-            if lost and (found := self._sent(comment)) is not None:
+            if lost and (found := self._sent(comment, looks=LOOKS)) is not None:
                 return found
             try:
                 answer = self.target.call(

@@ -77,9 +77,7 @@ def used_gib(plan: Plan) -> float:
 
 def estimate(plan: Plan) -> Estimate:
     """Estimate a build from the plan alone."""
-    import yaml
-
-    prices = yaml.safe_load(datafiles.path("prices.yaml").read_text(encoding="utf-8"))
+    prices = datafiles.table("prices.yaml")
     images = compressed_mib(plan)
     phases = [Phase("launch", *LAUNCH_S)] if plan.steps else [Phase("launch", 30, "assumed: instance running")]
     for use in plan.steps:

@@ -145,13 +145,22 @@ class _Build:
 
     def run_all(self) -> BuildResult:
         begun = self.past.last("build")
-        if begun is not None and begun["digest"] != self.plan.digest:
+        if begun is not None and begun.get("digest") != self.plan.digest:
             raise InputError(
                 "the plan, its image list or one of its scripts has changed since the run began",
                 resource=f"run {self.run.id}",
                 hint="put it back as it was, or start a new run (and sweep what this one left)",
             )
-        self.journal.write("build", plan=self.plan.name, digest=self.plan.digest, provenance=self.target.provenance)
+        if begun is not None:
+            self._refuse_elsewhere(begun)
+        self.journal.write(
+            "build",
+            plan=self.plan.name,
+            digest=self.plan.digest,
+            provenance=self.target.provenance,
+            # By this a sweep tells the folder of the run from a copy of it, whose lock is always free.
+            lock=self.run.lock_number,
+        )
         if not self.succeeded_before:
             self._write_manifest("running")
         try:
@@ -176,23 +185,53 @@ class _Build:
             provenance=self.target.provenance,
         )
 
+    def _refuse_elsewhere(self, begun: dict[str, Any]) -> None:
+        """Refuse to go on in another account: all would be made again there, and what is left in the first forgotten.
+
+        Earlier versions wrote no account down.
+        """
+        simulated = begun.get("provenance", self.target.provenance) == "simulated"
+        if simulated != (self.target.provenance == "simulated"):
+            where = "the lab" if simulated else "an account of AWS, and this is the lab"
+        elif self.past.account not in {None, place_mark(self.run.id, self.target.identity().account)}:
+            where = "another account"
+        else:
+            return
+        raise InputError(
+            f"the run began in {where}",
+            resource=f"run {self.run.id}",
+            hint="go on with the credentials and the --aws that it began with, or start a new run",
+        )
+
     def _make(self) -> tuple[image.Ami, tuple[claims.Finding, ...], dict[str, Any], Any]:
         target, plan, work, stage = self.target, self.plan, self.work, self.stages.stage
         with stage("look at the account and find the base image"):
             site = preflight.survey(target, plan, self.run.id, self.past)
             if self.past.base is None:
-                self.journal.write("base", image=site.base.as_dict())
+                mark = place_mark(self.run.id, site.account)
+                self.journal.write("base", image=site.base.as_dict(), account=mark)
             self.facts |= {
                 "base": site.base.as_dict(),
                 "disk": asdict(site.budget),
                 "image_name": site.image_name,
                 "owner": site.names.owner,
             }
-        made = image.find_ours(target, site) if self.past else None
+        if self.past:
+            # Whatever happens from here on: what an earlier process has made is this one's to remove.
+            builders.owe(work, site)
+        if self.past and not self.succeeded_before:
+            with stage("let what the run has made live on"):
+                builders.prolong(work, site)
+        made = image.find_earlier(work, site) if self.past else None
+        if made is None and self.succeeded_before:
+            raise InputError(
+                "the run came to its end, and its image is no more",
+                resource=f"run {self.run.id}",
+                hint="start a new run: two images must not have the same version",
+            )
         if made is not None:
             # An earlier process of this run had asked for the image: all that is left is to wait, and to clean up.
-            builders.owe(work, site)
-            builder = builders.Builder(**self.past.require("builder")["builder"])
+            builder = builders.recalled(self.past)
             self.facts["builder"] = asdict(builder)
             findings, versions = self._recall(builder)
             stopped = not builder.spot
@@ -214,9 +253,11 @@ class _Build:
                 # EC2 goes on with it, and `--resume` waits on.
                 self.cleanup.forget(undo)
                 raise
-            if self.past.last("done", action="ec2.ModifyImageAttribute") is None:
-                with self.journal.action("ec2.ModifyImageAttribute", id=made, imds="v2.0"):
+            # Of this image: an earlier one of the run may be gone.
+            if self.past.last("done", action="ec2.ModifyImageAttribute", id=made) is None:
+                with self.journal.action("ec2.ModifyImageAttribute", id=made, imds="v2.0") as outcome:
                     target.call(target.client("ec2").modify_image_attribute, **requests.protect_metadata(made))
+                    outcome["id"] = made
             self.cleanup.forget(undo)
             self.facts["image"] = asdict(ami)
         return ami, findings, versions, site.base
@@ -271,7 +312,7 @@ class _Build:
                     log=self.run.folder / "logs" / f"{name}.log",
                     # The last step removes what the steps before it left on the disk, their logs included.
                     keep_remote_log=number < len(plan.steps),
-                    pick_up=shell.running(name) if self.past else None,
+                    pick_up=shell.running(name, self.past),
                 )
             kept.append(
                 {
@@ -307,14 +348,24 @@ class _Build:
         if not self.plan.steps:
             return (), {}
         path = self.run.folder / "evidence" / "image-contents.json"
-        payload = json.loads(path.read_text(encoding="utf-8"))["payload"]
+        try:
+            payload = json.loads(path.read_text(encoding="utf-8"))["payload"]
+            findings = tuple(claims.Finding(**each) for each in payload["findings"])
+            versions = dict(payload["versions"])
+        except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+            raise BuildError(
+                f"the evidence of what was verified on the builder is lost ({type(error).__name__}: {error})",
+                resource=str(path),
+                hint="put the file back, or start a new run: an image without evidence is not published, and the one "
+                f"that this run may have made is tagged leptonami:run={self.run.id}",
+            ) from error
         self.facts |= {
             "agent": self.past.require("agent", instance=builder.instance)["version"],
             "steps": [each["record"] for each in self.past.all("finished", instance=builder.instance)],
             "findings": payload["findings"],
-            "versions": payload["versions"],
+            "versions": versions,
         }
-        return tuple(claims.Finding(**each) for each in payload["findings"]), payload["versions"]
+        return findings, versions
 
     def _judge(self, findings: tuple[claims.Finding, ...]) -> None:
         """Refuse to image a builder that does not hold what the plan claims, a claim without an answer included."""
@@ -401,11 +452,16 @@ class _Build:
         )
 
 
+def place_mark(run_id: str, account: str) -> str:
+    """Give a mark by which an account is known again; run folders are passed on, so its number is not in them."""
+    return hashlib.sha256(f"{run_id}/{account}".encode()).hexdigest()[:16]
+
+
 def succeeded(run: Run) -> bool:
     """Tell whether an earlier process of the run came to its end: then its record stays, whatever comes now."""
     try:
         state = json.loads(run.manifest_path.read_text(encoding="utf-8"))["state"]
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return False
     return str(state).startswith("succeeded")
 

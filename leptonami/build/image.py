@@ -7,15 +7,23 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from leptonami.build import requests
-from leptonami.errors import BuildError
+from leptonami.build.builder import FORGOTTEN_AFTER
+from leptonami.errors import BuildError, Timeout
 from leptonami.target import AwsError, Target
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from leptonami.build.builder import Builder
     from leptonami.build.preflight import Site
     from leptonami.build.work import Work
 
-__all__ = ["Ami", "create", "discard", "find_ours", "stop", "wait_available"]
+__all__ = ["DEAD", "Ami", "create", "deregister", "discard", "find_earlier", "find_ours", "stop", "wait_available"]
+
+# https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_Image.html: states from which no image comes back.
+DEAD = {"error", "failed", "invalid"}
+# How long a list of images may be late.
+LISTED_S = 60.0
 
 
 @dataclass(frozen=True)
@@ -48,6 +56,8 @@ def create(work: Work, site: Site, builder: Builder, *, stopped: bool) -> tuple[
     The removal is to be forgotten when the image has become available, or when EC2 is left to finish it.
     """
     target, cleanup = work.target, work.cleanup
+    if work.past:
+        discard_dead(work, site)
     undo = cleanup.add(f"half-made image {site.image_name}", lambda: discard_ours(target, site))
     request = requests.create_image(
         work.plan, site.names, site.base, instance=builder.instance, name=site.image_name, stopped=stopped
@@ -56,25 +66,71 @@ def create(work: Work, site: Site, builder: Builder, *, stopped: bool) -> tuple[
         try:
             made = target.call(target.client("ec2").create_image, **request)["ImageId"]
         except AwsError as error:
-            # The answer to an earlier attempt may have been lost.
-            found = find_ours(target, site) if error.code == "InvalidAMIName.Duplicate" else None
-            if found is None:
+            if error.code != "InvalidAMIName.Duplicate":
                 raise
-            made = found
+            # The answer to an earlier attempt may have been lost; and lists may be late.
+            try:
+                made = target.poll(
+                    lambda: find_ours(target, site), what=f"EC2 to list the image {site.image_name}", timeout=LISTED_S
+                )
+            except Timeout:
+                raise error from None
         outcome["id"] = made
     cleanup.replace(undo, f"half-made image {made}", partial(discard, target, made))
     return made, undo
 
 
+def find_earlier(work: Work, site: Site) -> str | None:
+    """Find the image that an earlier process of this run has asked for, if it has.
+
+    A list may not show yet what is there; the id that the journal has is the better question then.
+    """
+    found = find_ours(work.target, site)
+    asked = work.past.last("done", action="ec2.CreateImage")
+    if found is not None or asked is None:
+        return found
+    if work.past.last("done", action="remove", what=f"half-made image {asked['id']}", outcome="removed") is not None:
+        return None
+    for _ in patience(work.target):
+        described = find(work.target, asked["id"])
+        if described is not None:
+            return None if described["State"] in DEAD else str(asked["id"])
+    return None
+
+
+def patience(target: Target) -> Iterator[int]:
+    """Give the attempts that it takes to believe EC2 that it does not know something, with time between them."""
+    for attempt, delay in zip(range(FORGOTTEN_AFTER), target.pace.delays(), strict=False):
+        if attempt:
+            target.sleep(delay)
+        yield attempt
+
+
 def find_ours(target: Target, site: Site) -> str | None:
     """Find the image that this run has asked for already, if it has."""
+    ours = [each["ImageId"] for each in tagged(target, site) if each["State"] not in DEAD]
+    return ours[0] if ours else None
+
+
+def tagged(target: Target, site: Site) -> list[Any]:
+    """Describe what has the run's tag and the name of its image, whatever became of it."""
     found = target.call(
         target.client("ec2").describe_images,
         Owners=["self"],
+        IncludeDisabled=True,
         Filters=[{"Name": "tag:leptonami:run", "Values": [site.names.run]}],
     )["Images"]
-    ours = [each["ImageId"] for each in found if each.get("Name") == site.image_name and each["State"] != "failed"]
-    return ours[0] if ours else None
+    return [each for each in found if each.get("Name") == site.image_name]
+
+
+def discard_dead(work: Work, site: Site) -> None:
+    """Discard an image of an earlier process that EC2 gave up: it still has the name that the new one is to have."""
+    for each in tagged(work.target, site):
+        if each["State"] in DEAD:
+            what = f"half-made image {each['ImageId']}"
+            with work.journal.action("remove", what=what) as outcome:
+                discard(work.target, each["ImageId"])
+                outcome |= {"what": what, "outcome": "removed"}
 
 
 def snapshots_of(image: Any) -> list[str]:
@@ -165,10 +221,21 @@ def discard(target: Target, image: str) -> None:
     described = find(target, image)
     if described is None:
         return
-    snapshots = snapshots_of(described)
-    target.call(ec2.deregister_image, ImageId=image)
-    for snapshot in snapshots:
-        target.call(ec2.delete_snapshot, SnapshotId=snapshot)
+    gone = deregister(target, image)
+    for snapshot in snapshots_of(described):
+        if snapshot not in gone:
+            target.call(ec2.delete_snapshot, SnapshotId=snapshot)
+
+
+def deregister(target: Target, image: str, region: str | None = None) -> set[str]:
+    """Deregister an image, and delete its snapshots in the same call; give the snapshots that are gone.
+
+    In one call there is no moment at which a crash leaves snapshots without their image. EC2 keeps those that another
+    image needs.
+    """
+    answer = target.call(target.client("ec2", region).deregister_image, ImageId=image, DeleteAssociatedSnapshots=True)
+    results = answer.get("DeleteSnapshotResults", [])
+    return {each["SnapshotId"] for each in results if each.get("ReturnCode") == "success"}
 
 
 def discard_ours(target: Target, site: Site) -> None:

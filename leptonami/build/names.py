@@ -11,10 +11,14 @@ from datetime import datetime, timedelta
 from leptonami.errors import InputError
 from leptonami.runs import parse_id
 
-__all__ = ["PREFIX", "Names"]
+__all__ = ["CLUSTER", "EXPIRES", "LEPTONAMI", "LIFETIME", "PREFIX", "Names"]
 
 PREFIX = "leptonami:"
-# How long what is temporary may live before a sweep may take it, besides what the plan lets the image take.
+LEPTONAMI = "leptonami-"
+EXPIRES = f"{PREFIX}expires"
+CLUSTER = f"{PREFIX}cluster"
+# How long what is temporary may live before a sweep may take it, besides what the plan lets the image, or steps that
+# are slower than usual, take.
 LIFETIME = timedelta(hours=12)
 # https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_CreateImage.html
 AMI_NAME = re.compile(r"[A-Za-z0-9()\[\] ./\-'@_]{3,128}")
@@ -34,13 +38,17 @@ class Names:
     owner
         Who runs it, as a tag: the ARN's last part, never a secret.
     wait
-        The seconds that the plan lets the image take (`image.wait`).
+        The seconds that the plan asks for beyond `LIFETIME`: for the image (`image.wait`), and for slow steps.
+    since
+        When the process that makes something began with it: a run that goes on after a day makes nothing that has
+        expired already. By default the run's own beginning.
     """
 
     run: str
     plan: str
     owner: str
     wait: int = 0
+    since: datetime | None = None
 
     @property
     def started(self) -> datetime:
@@ -48,9 +56,19 @@ class Names:
         return parse_id(self.run)
 
     @property
+    def expires(self) -> str:
+        """Say until when what is temporary may stay, as `leptonami:expires` does."""
+        until = (self.since or self.started) + LIFETIME + timedelta(seconds=self.wait)
+        return f"{until:%Y-%m-%dT%H:%M:%SZ}"
+
+    @property
     def temporary(self) -> str:
         """The name of the run's temporary role, profile and security group (IAM allows 64 characters)."""
-        return f"leptonami-{self.run}"
+        return f"{LEPTONAMI}{self.run}"
+
+    def group(self, *place: int) -> str:
+        """Give the name of a node group of the run and of its launch template (EKS allows 63 characters)."""
+        return "-".join((self.temporary, *map(str, place)))
 
     def image(self, template: str, **more: str) -> str:
         """Expand the plan's template of the AMI's name.
@@ -96,6 +114,6 @@ class Names:
             "owner": self.owner,
         }
         if temporary:
-            ours["expires"] = f"{self.started + LIFETIME + timedelta(seconds=self.wait):%Y-%m-%dT%H:%M:%SZ}"
+            ours["expires"] = self.expires
         tags = {"Name": f"leptonami {self.plan}", **extra, **{PREFIX + key: value for key, value in ours.items()}}
         return [{"Key": key, "Value": value[:256]} for key, value in tags.items()]

@@ -9,15 +9,29 @@ from leptonami.errors import BuildError
 
 __all__ = ["Past"]
 
+# What an entry must have to be understood. One of another version that has not is left out, as if it were cut off.
+FIELDS: dict[str, tuple[str, type]] = {
+    "base": ("image", dict),
+    "builder": ("builder", dict),
+    "agent": ("version", str),
+    "finished": ("record", dict),
+    "no-room": ("where", str),
+}
+MADE = {"ec2.CreateImage", "ec2.RunInstances"}
+
 
 class Past:
-    """The journal of a run as it stood when this process opened it; empty for a new run."""
+    """The journal of a run as it stood when this process opened it.
+
+    It is false as long as no build has begun: other notebooks of a pipeline write into the journal of the same run.
+    """
 
     def __init__(self, entries: Sequence[dict[str, Any]] = ()) -> None:
-        self.entries = tuple(entries)
+        self.entries = tuple(entry for entry in entries if understood(entry))
 
     def __bool__(self) -> bool:
-        return bool(self.entries)
+        # A build writes this before its first call that could make anything.
+        return self.last("build") is not None
 
     def last(self, event: str, **wanted: Any) -> dict[str, Any] | None:
         """Give the latest entry of an event whose fields are these."""
@@ -42,6 +56,13 @@ class Past:
         entry = self.last("base")
         return dict(entry["image"]) if entry is not None else None
 
+    @property
+    def account(self) -> str | None:
+        """The mark of the account that the run began in; None if the journal has none."""
+        entry = self.last("base")
+        mark = entry.get("account") if entry is not None else None
+        return mark if isinstance(mark, str) else None
+
     def require(self, event: str, **wanted: Any) -> dict[str, Any]:
         """Give the latest such entry of an event that must be there.
 
@@ -62,3 +83,12 @@ class Past:
     def refused(self) -> tuple[str, ...]:
         """Name the places where there was no room."""
         return tuple(entry["where"] for entry in self.all("no-room"))
+
+
+def understood(entry: dict[str, Any]) -> bool:
+    """Tell whether an entry has what this version reads from it."""
+    event = entry.get("event")
+    if event == "done" and entry.get("action") in MADE:
+        return isinstance(entry.get("id"), str)
+    name, kind = FIELDS.get(str(event), ("event", str))
+    return isinstance(entry.get(name), kind)

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from leptonami.build import base as bases
-from leptonami.build import sizing
-from leptonami.build.names import Names
+from leptonami.build import sizing, steps
+from leptonami.build.names import LIFETIME, Names
 from leptonami.errors import BuildError, InputError
+from leptonami.runs import now
 from leptonami.target import AwsError, Target
 
 if TYPE_CHECKING:
@@ -20,6 +21,9 @@ if TYPE_CHECKING:
 
 __all__ = ["Machine", "Site", "Subnet", "survey"]
 
+# The deadlines of all that a build waits for beside its steps and its image: 15 min to run, 15 to answer, 15 to be
+# verified, 30 to stop, 15 to go; and what lies between.
+REST_S = 3 * 3600
 ARCHITECTURE = {"x86_64": "amd64", "arm64": "arm64"}
 
 
@@ -78,7 +82,9 @@ def survey(target: Target, plan: Plan, run_id: str, past: Past | None = None) ->
         If there are no credentials, or they may not look.
     """
     caller = target.identity()
-    names = Names(run=run_id, plan=plan.name, owner=caller.name, wait=plan.image.wait)
+    # What a run makes that goes on lives as long as what a new run makes.
+    since = now() if past else None
+    names = Names(run=run_id, plan=plan.name, owner=caller.name, wait=patience(plan), since=since)
     image_name = names.image(
         plan.image.name, family=plan.family, os=plan.os, kubernetes=plan.kubernetes, architecture=plan.architecture
     )
@@ -104,11 +110,22 @@ def survey(target: Target, plan: Plan, run_id: str, past: Past | None = None) ->
     )
 
 
+def patience(plan: Plan) -> int:
+    """Give the seconds that what is temporary may be needed beyond `LIFETIME`: no live builder looks expired.
+
+    The plan's deadline for the image, and what its steps may take more than leaves room for all the rest.
+    """
+    longest = sum(use.timeout or steps.catalogue()[use.name].timeout for use in plan.steps)
+    return plan.image.wait + max(0, longest + REST_S - int(LIFETIME.total_seconds()))
+
+
 def check_name(target: Target, name: str, plan: Plan, run_id: str) -> None:
     """Refuse an AMI name that is taken by another run or by anybody else."""
     taken = target.call(
         target.client("ec2").describe_images,
         Owners=["self"],
+        # A disabled image has its name still.
+        IncludeDisabled=True,
         Filters=[{"Name": "name", "Values": [escape_filter(name)]}],
     )["Images"]
     ours = {"Key": "leptonami:run", "Value": run_id}
@@ -219,7 +236,7 @@ def find_subnets(target: Target, plan: Plan) -> tuple[Subnet, ...]:
 
 def imagine(plan: Plan, run_id: str) -> Site:
     """Give a site without looking, for a plan without credentials: what only AWS knows stands in angle brackets."""
-    names = Names(run=run_id, plan=plan.name, owner="<you>", wait=plan.image.wait)
+    names = Names(run=run_id, plan=plan.name, owner="<you>", wait=patience(plan))
     base = bases.BaseImage(
         id=(plan.base.ami if plan.base is not None else None) or "<from SSM>",
         name=f"<like {plan.release.image_name_example}>",

@@ -150,6 +150,7 @@ def stages_figure(result: BuildResult) -> Figure:
     axes.invert_yaxis()
     axes.set_xlabel(f"seconds ({result.provenance})")
     axes.margins(x=0.12)
+    axes.grid(visible=False, axis="y")
     for side in ("top", "right", "left"):
         axes.spines[side].set_visible(False)
     axes.tick_params(axis="y", length=0)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
+from leptonami.build.names import EXPIRES
 from leptonami.imagelist import ecr_registry, reference
 
 if TYPE_CHECKING:
@@ -23,6 +24,7 @@ __all__ = [
     "create_instance_profile",
     "create_role",
     "create_security_group",
+    "prolong",
     "protect_metadata",
     "put_role_policy",
     "run_instances",
@@ -132,9 +134,11 @@ def run_instances(
     profile: str | None,
     spot: bool,
     generation: int = 0,
+    expires: str | None = None,
 ) -> dict[str, Any]:
     """Give the request for the builder: IMDSv2 only, an encrypted root volume, no key pair, everything tagged.
 
+    `expires` is what an earlier attempt with the same client token said: EC2 takes only the same request again.
     `generation` counts the builders that the run has lost: each has a client token of its own.
     """
     volume: dict[str, Any] = {
@@ -158,6 +162,8 @@ def run_instances(
     if plan.builder.public_ip != "auto":
         interface["AssociatePublicIpAddress"] = plan.builder.public_ip
     tags = names.tags("builder", plan.tags, temporary=True)
+    if expires is not None:
+        tags = [{**each, "Value": expires} if each["Key"] == EXPIRES else each for each in tags]
     market = "spot" if spot else "on-demand"
     request: dict[str, Any] = {
         "ImageId": base.id,
@@ -206,6 +212,11 @@ def create_image(
         "NoReboot": stopped,
         "TagSpecifications": [{"ResourceType": resource, "Tags": tags} for resource in ("image", "snapshot")],
     }
+
+
+def prolong(names: Names, resources: list[str]) -> dict[str, Any]:
+    """Give the request that lets what is there live on."""
+    return {"Resources": resources, "Tags": [{"Key": EXPIRES, "Value": names.expires}]}
 
 
 def protect_metadata(image: str) -> dict[str, Any]:

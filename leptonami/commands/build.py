@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import signal
 from pathlib import Path
 
 import click
 
 from leptonami.commands.options import aws_options, quiet_option, runs_option
+from leptonami.commands.signals import stop_as_by_ctrl_c
 
 __all__ = ["build"]
 
@@ -44,14 +44,17 @@ def build(
     from leptonami.build import executor
     from leptonami.commands.plan_show import show
     from leptonami.console import print_json, say
+    from leptonami.errors import InputError
     from leptonami.progress import choose
     from leptonami.runs import Run
     from leptonami.target import connect
 
-    # A CI job that is stopped gets SIGTERM, a terminal that is closed SIGHUP: both clean up as Ctrl-C does.
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, signal.default_int_handler)
+    stop_as_by_ctrl_c()
     if resumed is not None:
+        if run_id not in {None, resumed}:
+            raise InputError(
+                "--run is for a new run, --resume goes on with one", resource="--run", hint="give one of them"
+            )
         Run.open(runs, resumed)
         run_id = resumed
     plan = plans.load(plan_file)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import signal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from leptonami.commands.options import aws_options, quiet_option, runs_option
+from leptonami.commands.signals import stop_as_by_ctrl_c
 
 if TYPE_CHECKING:
     from leptonami.publish.model import Order
@@ -54,7 +54,7 @@ def publish(
     """
     from leptonami.errors import InputError
 
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    stop_as_by_ctrl_c()
     if rollback is not None:
         wrong = image or plan_file or unchecked or set_latest
         if wrong:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from leptonami.commands.options import aws_options, quiet_option, runs_option
+from leptonami.commands.signals import stop_as_by_ctrl_c
 
 if TYPE_CHECKING:
     from leptonami.lifecycle.retire import Retired
@@ -59,14 +60,15 @@ def retire(
     from datetime import timedelta
 
     from leptonami import plan as plans
-    from leptonami.console import print_json
-    from leptonami.errors import BuildError, InputError
+    from leptonami.commands.outcome import conclude
+    from leptonami.errors import InputError
     from leptonami.lifecycle import images as listing
     from leptonami.lifecycle import retire as retiring
     from leptonami.lifecycle.known import read_runs
     from leptonami.lifecycle.where import open_where, regions_of
     from leptonami.progress import choose
 
+    stop_as_by_ctrl_c()
     try:
         length = timedelta(seconds=plans.seconds(grace))
     except (ValueError, OverflowError) as error:
@@ -88,17 +90,7 @@ def retire(
             act=yes,
             progress=choose(quiet=quiet or as_json or not yes),
         )
-    if as_json:
-        print_json(retired.as_dict())
-    else:
-        show(retired)
-    if retired.failed:
-        first = retired.failed[0]
-        raise BuildError(
-            f"{len(retired.failed)} of {len(retired.acts)} did not work",
-            resource="retire",
-            hint=f"{first.image.id}: {first.error}",
-        )
+    conclude(retired, show, as_json=as_json)
 
 
 def show(retired: Retired) -> None:

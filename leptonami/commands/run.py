@@ -1,4 +1,4 @@
-"""`leptonami run NOTEBOOK`."""
+"""`leptonami run NOTEBOOK`; without one, `leptonami run` is the pipeline (`leptonami.commands.run_pipeline`)."""
 
 from __future__ import annotations
 
@@ -38,8 +38,14 @@ class Duration(click.ParamType[float]):
 
 
 @click.command()
-@click.argument("notebook", metavar="NOTEBOOK")
-@click.option("-p", "assignments", metavar="NAME=VALUE", multiple=True, help="Set a parameter; may be repeated.")
+@click.argument("notebook", metavar="[NOTEBOOK]", required=False)
+@click.option(
+    "-p",
+    "assignments",
+    metavar="NAME=VALUE",
+    multiple=True,
+    help="Set a parameter; may be repeated. For one notebook of a pipeline: NOTEBOOK.NAME=VALUE.",
+)
 @click.option(
     "-f",
     "file",
@@ -68,11 +74,22 @@ class Duration(click.ParamType[float]):
     is_flag=True,
     help="For authors: run it in its own folder, without parameters, and write the outputs into NOTEBOOK itself.",
 )
+@click.option(
+    "--pipeline",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="The pipeline's file; by default the pipeline.yaml that comes with leptonami.",
+)
+@click.option("--from", "start", metavar="NB", help="Pipeline: run this notebook and those after it.")
+@click.option("--only", metavar="NB[,NB]", help="Pipeline: run these notebooks and no others.")
+@click.option("--resume", metavar="RUN", help="Pipeline: go on with a run; what completed is kept.")
+@click.option("--jobs", type=click.IntRange(1, 64), help="Pipeline: notebooks at a time; by default min(cores, 4).")
 @click.option("--dry-run", is_flag=True, help="Check everything and show what would be run, and run nothing.")
 @click.option("--json", "as_json", is_flag=True, help="Write what came of it (or the parameters) as JSON.")
 @quiet_option
+@click.pass_context
 def run(
-    notebook: str,
+    context: click.Context,
+    notebook: str | None,
     assignments: tuple[str, ...],
     file: Path | None,
     output: Path | None,
@@ -83,16 +100,59 @@ def run(
     grace: float,
     list_parameters: bool,
     keep_outputs: bool,
+    pipeline: Path | None,
+    start: str | None,
+    only: str | None,
+    resume: str | None,
+    jobs: int | None,
     dry_run: bool,
     as_json: bool,
     quiet: bool,
 ) -> None:
-    """Run a notebook with typed parameters, and keep what was run with an HTML page of it.
+    """Run a notebook with typed parameters, or all of them as a pipeline, and keep what was run with HTML pages.
 
-    NOTEBOOK is a path, or the name of one that comes with leptonami (10_build_ami, or build_ami).
+    NOTEBOOK is a path, or the name of one that comes with leptonami (10_build_ami, or build_ami). Without it the
+    notebooks of the pipeline run in their order, side by side as cores allow, into one run folder.
 
-    Standard output gets the path of the page. The exit code says how the notebook ended: docs/exit-codes.md.
+    Standard output gets the path of the page; of a pipeline, the index page and the decision record. The exit code
+    says how the notebook, or the first one that failed, ended: docs/exit-codes.md.
     """
+    if notebook is None:
+        from leptonami.commands import run_pipeline
+
+        if output is not None or keep_outputs:
+            option = "--keep-outputs" if keep_outputs else "--output"
+            raise InputError("this is for one notebook", resource=option, hint="name the notebook, or leave it out")
+        run_pipeline.run(
+            run_pipeline.Asked(
+                file=pipeline,
+                assignments=assignments,
+                values=file,
+                runs=runs,
+                pages=page,
+                timeout=timeout,
+                cell_timeout=cell_timeout,
+                grace=None if is_default(context, "grace") else grace,
+                start=start,
+                only=only,
+                resume=resume,
+                jobs=jobs,
+                quiet=quiet,
+                as_json=as_json,
+            ),
+            list_parameters=list_parameters,
+            dry_run=dry_run,
+        )
+        return
+    for option, value in (
+        ("--pipeline", pipeline),
+        ("--from", start),
+        ("--only", only),
+        ("--resume", resume),
+        ("--jobs", jobs),
+    ):
+        if value is not None:
+            raise InputError("this is for the pipeline", resource=option, hint="leave the notebook's name out")
     from leptonami import notebook as notebooks
     from leptonami.console import print_json
 
@@ -134,6 +194,13 @@ def run(
         click.echo(str(made or executed))
     if outcome.error is not None:
         raise outcome.error
+
+
+def is_default(context: click.Context, name: str) -> bool:
+    """Tell whether an option was left out."""
+    from click.core import ParameterSource
+
+    return context.get_parameter_source(name) in (ParameterSource.DEFAULT, ParameterSource.DEFAULT_MAP)
 
 
 def find(name: str) -> Path:

@@ -13,9 +13,9 @@ from leptonami.commands.options import aws_options, runs_option
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from leptonami.lifecycle.inventory import Resource
     from leptonami.lifecycle.known import KnownRun
     from leptonami.lifecycle.overview import Overview
+    from leptonami.lifecycle.resources import Resource
 
 __all__ = ["runs"]
 
@@ -83,12 +83,14 @@ def show(rows: list[Overview], why: str, folder: Path) -> None:
     for each in rows:
         known = each.known
         counts = Counter(thing.partition(" ")[0] for thing in each.owns)
-        owns = ", ".join(f"{count} {kind}" for kind, count in counts.items()) or "nothing"
+        # A line each: the ids of runs are to be copied from here, and must not be folded.
+        owns = "\n".join(f"{count} {kind}" for kind, count in counts.items()) or "nothing"
         state = known.state + (", live" if known.live else "") + (", swept" if swept(known) else "")
         what = known.plan or "?"
         name = what if known.kind == "build" else known.kind + (f" {what}" if known.plan else "")
-        lines.append((known.id, state, name, age(known.started, now()), owns, usd(each.usd)))
-    print_table(("run", "state", "plan", "age", "owns", "USD"), lines)
+        row = (f"{known.id}\n{name}", state.replace(", ", ",\n"), age(known.started, now()), owns, usd(each.usd))
+        lines.append(row)
+    print_table(("run, plan", "state", "age", "owns", "USD"), lines)
     for each in rows:
         for note in each.known.notes:
             say(f"{each.known.id}: {note}")

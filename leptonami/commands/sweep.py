@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from leptonami.commands.options import aws_options, quiet_option, runs_option
+from leptonami.commands.signals import stop_as_by_ctrl_c
 
 if TYPE_CHECKING:
     from leptonami.lifecycle.sweep import Swept, Verdict
@@ -42,13 +43,13 @@ def sweep(
     Only what carries all of leptonami's tags, is yours, and belongs to a run that is over or has expired. A finished
     image is never swept, nor anything of a run that is being worked on. docs/lifecycle.md has the rules.
     """
-    from leptonami.console import print_json
-    from leptonami.errors import BuildError
+    from leptonami.commands.outcome import conclude
     from leptonami.lifecycle import sweep as sweeping
     from leptonami.lifecycle.known import read_runs
     from leptonami.lifecycle.where import open_where, regions_of
     from leptonami.progress import choose
 
+    stop_as_by_ctrl_c()
     target, places = open_where(aws, profile=profile, regions=regions, others=regions_of(read_runs(runs)))
     with target:
         swept = sweeping.sweep(
@@ -60,16 +61,7 @@ def sweep(
             even_kept=kept,
             progress=choose(quiet=quiet or as_json or not yes),
         )
-    if as_json:
-        print_json(swept.as_dict())
-    else:
-        show(swept)
-    if swept.failed:
-        raise BuildError(
-            f"{len(swept.failed)} of {len(swept.plan.removals)} are still there",
-            resource="sweep",
-            hint=f"sweep again in a few minutes; {swept.failed[0].resource.id}: {swept.failed[0].error}",
-        )
+    conclude(swept, show, as_json=as_json)
 
 
 def show(swept: Swept) -> None:
@@ -92,10 +84,14 @@ def show(swept: Swept) -> None:
         whys = ", ".join(dict.fromkeys(each.why for each in verdicts))
         columns = ("kind", "id", "age", "USD", *(["outcome"] if swept.outcomes else []))
         print_table(columns, rows, title=f"run {run} of {verdicts[0].owner}, in {places(verdicts)}\n{whys}")
-    odd = [each for each in swept.plan.left if not each.expected]
-    if odd:
-        lines = [(each.resource.kind, each.resource.id, each.why) for each in odd]
-        print_table(("kind", "id", "why"), lines, title="Left alone")
+    odd: dict[str, list[Verdict]] = {}
+    for each in swept.plan.left:
+        if not each.expected:
+            odd.setdefault(each.why, []).append(each)
+    for why, verdicts in odd.items():
+        # The reason over them: beside them it would fold the ids.
+        lines = [(each.resource.kind, each.resource.id, each.resource.region) for each in verdicts]
+        print_table(("kind", "id", "region"), lines, title=f"left alone: {why}")
     tell(swept, total)
 
 

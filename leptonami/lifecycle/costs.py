@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Any
 
 from leptonami import datafiles
-from leptonami.lifecycle.inventory import Resource
+from leptonami.lifecycle.resources import Resource
 
 __all__ = ["Prices"]
 
@@ -37,9 +37,7 @@ class Prices:
     @classmethod
     def load(cls) -> Prices:
         """Read them."""
-        import yaml
-
-        data: dict[str, Any] = yaml.safe_load(datafiles.path("prices.yaml").read_text(encoding="utf-8"))
+        data: dict[str, Any] = datafiles.table("prices.yaml")
         month = data["hours_a_month"]
         return cls(
             instance_hour=data["instance_hour"],

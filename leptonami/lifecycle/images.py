@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 from leptonami.build.names import PREFIX
 from leptonami.errors import CredentialsError, InputError
 from leptonami.lifecycle import usage
-from leptonami.lifecycle.inventory import PAGE, listed, marks, moment, tags_of
+from leptonami.lifecycle.inventory import PAGE, listed, tags_of
 from leptonami.lifecycle.inventory import image as as_resource
+from leptonami.lifecycle.resources import marks, moment
 from leptonami.runs import now
 from leptonami.target import AwsError, Provenance, Target
 
@@ -175,7 +176,8 @@ def find(
         filters = [{"Name": "tag-key", "Values": [PREFIX + "run", PREFIX + "plan"]}]
         if plan is not None:
             filters = [{"Name": f"tag:{PREFIX}plan", "Values": [plan]}]
-        request: dict[str, Any] = {"Owners": ["self"], "Filters": filters, "PaginationConfig": {"PageSize": PAGE}}
+        request: dict[str, Any] = {"Owners": ["self"], "Filters": filters, "IncludeDisabled": True}
+        request["PaginationConfig"] = {"PageSize": PAGE}
         found = listed(target, ec2, "describe_images", "Images", **request)
         plans = {tags_of(each).get(PREFIX + "plan", "") for each in found} - {""}
         names = [each["ImageId"] for each in found]

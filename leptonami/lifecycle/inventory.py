@@ -3,120 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from leptonami.build.names import PREFIX, Names
+from leptonami.build.names import CLUSTER
 from leptonami.lifecycle.known import started
-from leptonami.target import AwsError, Target, owner_of
+from leptonami.lifecycle.resources import OUR_KEYS, Resource, moment
+from leptonami.target import AwsError, Target
 
 if TYPE_CHECKING:
     from types_boto3_ec2.type_defs import FilterTypeDef
 
-__all__ = ["KINDS", "Marks", "Resource", "collect", "listed", "marks", "owner_of"]
+__all__ = ["collect", "listed", "nodegroup"]
 
-# In the order in which they can be removed: what holds others goes first.
-KINDS = ("command", "instance", "image", "snapshot", "interface", "volume", "group", "profile", "role")
-PERMANENT = {"image", "snapshot"}
-NAMED = {"group", "profile", "role"}
-OUR_KEYS = tuple(PREFIX + name for name in ("run", "plan", "step", "owner", "expires"))
 PAGE = 500
-GONE = "InvalidInstanceID.NotFound"
 GLOBAL = "global"
-
-
-@dataclass(frozen=True)
-class Resource:
-    """One thing in an account.
-
-    Attributes
-    ----------
-    region
-        `global` for what IAM keeps.
-    name
-        The name it was given, where its kind has one: a group's, a profile's, a role's, an image's.
-    created
-        When, as far as AWS tells.
-    holder
-        The instance that an interface or a volume is attached to.
-    parts
-        Of an image its snapshots, of a profile its roles, of a role the profiles it is in, of a command its instances.
-    size_gib
-        Of a volume, a snapshot, or of all an image's devices.
-    type
-        Of an instance, or of a volume.
-    """
-
-    kind: str
-    id: str
-    region: str
-    tags: Mapping[str, str] = field(default_factory=dict)
-    state: str = ""
-    name: str = ""
-    created: datetime | None = None
-    holder: str | None = None
-    parts: tuple[str, ...] = ()
-    size_gib: int = 0
-    type: str = ""
-
-    @property
-    def run(self) -> str | None:
-        """The run that its tag names, whether that is true or not."""
-        return self.tags.get(PREFIX + "run")
-
-
-@dataclass(frozen=True)
-class Marks:
-    """The tags with which a run marks what it makes."""
-
-    run: str
-    plan: str
-    owner: str
-    started: datetime
-    expires: datetime | None
-
-
-def marks(resource: Resource, now: datetime) -> Marks | str | None:
-    """Read leptonami's tags from a resource.
-
-    Gives None if it has none of them, and the reason, in words, if they are not just as a run sets them: then somebody
-    else has been at it, or set some of them by hand, and nothing may be concluded from them.
-    """
-    tags = {key.removeprefix(PREFIX): value for key, value in resource.tags.items() if key in OUR_KEYS}
-    if not tags:
-        return None
-    temporary = resource.kind not in PERMANENT
-    wanted = {"run", "plan", "step", "owner"} | ({"expires"} if temporary else set())
-    if missing := sorted(name for name in wanted if not tags.get(name)):
-        return f"without {', '.join(PREFIX + name for name in missing)}"
-    step = "builder" if temporary else "image"
-    begun, expires = started(tags["run"]), moment(tags.get("expires"))
-    # A day's grace for clocks that are wrong; what began later than that has been made up.
-    if begun is None or (begun - now).total_seconds() > 86_400:
-        problem = f"{PREFIX}run is not the id of a run"
-    elif tags["step"] != step:
-        problem = f"{PREFIX}step is not {step}"
-    elif not temporary and "expires" in tags:
-        problem = f"{PREFIX}expires does not belong on it"
-    elif temporary and (expires is None or expires < begun):
-        problem = f"{PREFIX}expires is not a time after the run's beginning"
-    elif resource.kind in NAMED and resource.name != Names(tags["run"], tags["plan"], tags["owner"]).temporary:
-        problem = "its name is not the one that its run gives"
-    else:
-        return Marks(tags["run"], tags["plan"], tags["owner"], begun, expires)
-    return problem
-
-
-def moment(value: str | datetime | None) -> datetime | None:
-    """Read a time as AWS and our tags write it; None if it is none."""
-    if value is None or isinstance(value, datetime):
-        return value
-    try:
-        found = datetime.fromisoformat(value)
-    except ValueError:
-        return None
-    return found if found.tzinfo is not None else found.replace(tzinfo=UTC)
 
 
 def tags_of(found: Mapping[str, Any]) -> dict[str, str]:
@@ -159,7 +59,8 @@ def regional(target: Target, region: str) -> list[Resource]:
     found: list[Resource] = []
     for reservation in listed(target, ec2, "describe_instances", "Reservations", **paged):
         found += [instance(each, region) for each in reservation["Instances"]]
-    everything: dict[str, Any] = {"Owners": ["self"], "PaginationConfig": {"PageSize": PAGE}}
+    # A disabled image holds its snapshots too, and EC2 leaves it out by default.
+    everything: dict[str, Any] = {"Owners": ["self"], "IncludeDisabled": True, "PaginationConfig": {"PageSize": PAGE}}
     found += [image(each, region) for each in listed(target, ec2, "describe_images", "Images", **everything)]
     own: dict[str, Any] = {"OwnerIds": ["self"], **paged}
     found += [snapshot(each, region) for each in listed(target, ec2, "describe_snapshots", "Snapshots", **own)]
@@ -168,6 +69,8 @@ def regional(target: Target, region: str) -> list[Resource]:
     found += [volume(each, region) for each in listed(target, ec2, "describe_volumes", "Volumes", **paged)]
     for each in listed(target, ec2, "describe_security_groups", "SecurityGroups", **paged):
         found.append(Resource("group", each["GroupId"], region, tags_of(each), name=each["GroupName"]))
+    for each in listed(target, ec2, "describe_launch_templates", "LaunchTemplates", **paged):
+        found += template(target, each, region)
     running = [each for each in found if each.kind == "instance" and each.state != "terminated"]
     return [*commands(target, region, running), *found]
 
@@ -238,6 +141,37 @@ def volume(found: Mapping[str, Any], region: str) -> Resource:
         holder=attached[0] if attached else None,
         size_gib=found.get("Size", 0),
         type=found.get("VolumeType", ""),
+    )
+
+
+def template(target: Target, found: Mapping[str, Any], region: str) -> list[Resource]:
+    """Read a launch template, and the node group that a benchmark made with it, which has its name.
+
+    The group is made after its template and goes before it: what has no template has no group.
+    """
+    tags, name = tags_of(found), str(found["LaunchTemplateName"])
+    group = nodegroup(target, tags[CLUSTER], name, region) if tags.get(CLUSTER) else None
+    made: dict[str, Any] = {"name": name, "created": found.get("CreateTime"), "holder": group.id if group else None}
+    return [*([group] if group else []), Resource("template", found["LaunchTemplateId"], region, tags, **made)]
+
+
+def nodegroup(target: Target, cluster: str, name: str, region: str) -> Resource | None:
+    """Read a node group; None if there is none."""
+    eks = target.client("eks", region)
+    try:
+        found: Any = target.call(eks.describe_nodegroup, clusterName=cluster, nodegroupName=name)["nodegroup"]
+    except AwsError as error:
+        if error.code != "ResourceNotFoundException":
+            raise
+        return None
+    return Resource(
+        "nodegroup",
+        f"{cluster}/{name}",
+        region,
+        found.get("tags", {}),
+        state=found.get("status", ""),
+        name=name,
+        created=found.get("createdAt"),
     )
 
 

@@ -19,7 +19,8 @@ from leptonami.runs import Journal, Run, parse_id
 __all__ = ["KnownRun", "is_locked", "read_run", "read_runs", "started"]
 
 SCHEMA = 1
-# States of a build's manifest after which nobody works on it any more. `running` with a free lock: it was killed.
+COPIED = "the folder is a copy, or its lock was deleted: whether the run goes on elsewhere cannot be told"
+# States of a manifest after which nobody works on it any more. `running` with a free lock: it was killed.
 OVER = {"killed", "failed", "interrupted", "succeeded", "succeeded, with leftovers"}
 
 
@@ -30,14 +31,19 @@ class KnownRun:
     Attributes
     ----------
     kind
-        `build`, or what else keeps a journal: `sweep`, `retire`, ...
+        `build`, `bench`, or what else keeps a journal: `sweep`, `retire`, ...
     state
         The manifest's, with two of our own: `killed` (the manifest says running, and no process has the lock) and
         `unknown` (there is no manifest that can be read).
     live
         A process is working on it, or it cannot be told.
+    copied
+        The folder is a copy, or its lock was deleted. Then a free lock says nothing: the run may go on elsewhere.
     finished
         The images that it finished, or published.
+    asked
+        What its journal says that it asked EC2 to make images as: the ids that it was given, and the name where the
+        answer was not written down any more. Nothing that is not in here is known to be half-made.
     kept
         It left what it had made on purpose (`--keep-on-error`).
     notes
@@ -49,11 +55,13 @@ class KnownRun:
     kind: str = "build"
     state: str = "unknown"
     live: bool = False
+    copied: bool = False
     plan: str | None = None
     owner: str | None = None
     region: str | None = None
     provenance: str | None = None
     finished: frozenset[str] = frozenset()
+    asked: frozenset[str] = frozenset()
     kept: bool = False
     notes: tuple[str, ...] = ()
     manifest: Mapping[str, Any] = field(default_factory=dict, repr=False, compare=False)
@@ -61,8 +69,8 @@ class KnownRun:
 
     @property
     def over(self) -> bool:
-        """Tell whether it is a build that nobody works on any more, and that its folder tells us so."""
-        return not self.live and self.kind == "build" and self.state in OVER
+        """Tell whether nobody works any more on a run that makes things, and that its folder tells us so."""
+        return not self.live and not self.copied and self.kind in {"build", "bench"} and self.state in OVER
 
     @property
     def succeeded(self) -> bool:
@@ -118,8 +126,11 @@ def read_run(folder: Path, *, live: bool | None = None) -> KnownRun:
         entries = tuple(Journal(folder / "journal.jsonl").read())
     except OSError as error:
         entries, notes = (), [*notes, f"journal.jsonl cannot be read: {error.strerror}"]
+    copied = is_copy(folder, entries)
+    if copied:
+        notes = [*notes, COPIED]
     state = text(manifest, "state") or "unknown"
-    if state == "running" and not live:
+    if state == "running" and not live and not copied:
         state = "killed"
     removed = manifest.get("removed")
     return KnownRun(
@@ -128,16 +139,25 @@ def read_run(folder: Path, *, live: bool | None = None) -> KnownRun:
         kind=text(manifest, "kind") or "build",
         state=state,
         live=live,
+        copied=copied,
         plan=text(manifest, "plan", "name") or first(entries, "plan"),
         owner=text(manifest, "owner"),
         region=text(manifest, "target", "region"),
         provenance=text(manifest, "provenance") or first(entries, "provenance"),
         finished=frozenset(finished(manifest, entries)),
+        asked=frozenset(asked(entries)),
         kept=isinstance(removed, list) and any(text(each, "outcome") == "kept" for each in removed),
         notes=tuple(notes),
         manifest=manifest,
         entries=entries,
     )
+
+
+def is_copy(folder: Path, entries: tuple[Mapping[str, Any], ...]) -> bool:
+    """Tell whether the lock is another one than the run's latest process had (earlier versions wrote none down)."""
+    begun = [entry for entry in entries if text(entry, "event") in {"build", "experiment"}]
+    number = begun[-1].get("lock") if begun else None
+    return isinstance(number, int) and Run(folder.name, folder).lock_number != number
 
 
 def read_manifest(path: Path) -> tuple[Mapping[str, Any], list[str]]:
@@ -188,3 +208,22 @@ def finished(manifest: Mapping[str, Any], entries: tuple[Mapping[str, Any], ...]
         elif entry.get("event") == "done" and last is not None:
             yield last
             last = None
+
+
+def asked(entries: tuple[Mapping[str, Any], ...]) -> Iterator[str]:
+    """Name the images that a run asked for: by id, or by name where the process died before it wrote the id down.
+
+    A name is unique in a region, so no copy of the image can have it.
+    """
+    pending: str | None = None
+    for entry in entries:
+        if entry.get("action") != "ec2.CreateImage":
+            continue
+        if entry.get("event") == "intent":
+            pending = text(entry, "name")
+        elif image := text(entry, "id"):
+            yield image
+            pending = None
+    # A call that failed, as far as the process could see, may have taken effect too.
+    if pending:
+        yield pending

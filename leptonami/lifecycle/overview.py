@@ -10,8 +10,8 @@ from typing import Any
 
 from leptonami.build.names import PREFIX
 from leptonami.lifecycle.costs import Prices
-from leptonami.lifecycle.inventory import Resource, moment
 from leptonami.lifecycle.known import KnownRun, text
+from leptonami.lifecycle.resources import Resource, moment
 
 __all__ = ["Overview", "from_aws", "from_journal", "overview"]
 
@@ -50,7 +50,7 @@ class Overview:
     def as_dict(self) -> dict[str, Any]:
         """Give it as plain data."""
         known = self.known
-        names = ("id", "kind", "state", "live", "plan", "owner", "region", "provenance")
+        names = ("id", "kind", "state", "live", "copied", "plan", "owner", "region", "provenance")
         return {
             **{name: getattr(known, name) for name in names},
             "started": known.started.isoformat(),

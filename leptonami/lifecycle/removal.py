@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from leptonami.build.image import deregister
 from leptonami.errors import BuildError, LeptonamiError, Timeout
-from leptonami.lifecycle.inventory import Resource, listed
+from leptonami.lifecycle.inventory import listed, nodegroup
+from leptonami.lifecycle.resources import Resource
 from leptonami.target import AwsError, Target
 
 if TYPE_CHECKING:
@@ -16,8 +19,11 @@ if TYPE_CHECKING:
     from leptonami.progress import Progress
     from leptonami.runs import Journal
 
-__all__ = ["Outcome", "Remover", "deregister"]
+__all__ = ["Outcome", "Remover"]
 
+# EKS drains the nodes first, for at most a quarter of an hour.
+# https://docs.aws.amazon.com/eks/latest/userguide/delete-managed-node-group.html
+GROUP_S = 1800.0
 TERMINATED_S = 900.0
 UNUSED_S = 300.0
 BATCH = 50
@@ -27,10 +33,12 @@ GONE = {
     "InvalidCommandId",
     "InvalidGroup.NotFound",
     "InvalidInstanceID.NotFound",
+    "InvalidLaunchTemplateId.NotFound",
     "InvalidNetworkInterfaceID.NotFound",
     "InvalidSnapshot.NotFound",
     "InvalidVolume.NotFound",
     "NoSuchEntity",
+    "ResourceNotFoundException",
 }
 # What passes by itself: the holder is still letting go.
 BUSY = {
@@ -38,6 +46,7 @@ BUSY = {
     "IncorrectState",
     "InvalidNetworkInterface.InUse",
     "InvalidSnapshot.InUse",
+    "ResourceInUseException",
     "VolumeInUse",
 }
 
@@ -57,22 +66,21 @@ class Remover:
     def __init__(self, target: Target, journal: Journal, progress: Progress) -> None:
         self.target, self.journal, self.progress = target, journal, progress
         self.gone: set[tuple[str, str]] = set()
-        # Runs of which an instance or an image did not go: what it holds is not let go of, however long one waits.
+        # Runs of which a node group, an instance or an image did not go: what that holds stays, however long one waits.
         self.stuck: set[str | None] = set()
 
     def run(self, resources: Sequence[Resource]) -> list[Outcome]:
         """Remove them, in the order they are given in, which is that of their kinds."""
         outcomes: list[Outcome] = []
-        instances = [each for each in resources if each.kind == "instance"]
-        waited = False
+        together = {"nodegroup": self.end_groups, "instance": self.terminate}
         for each in resources:
             self.progress.update(f"{each.kind} {each.id}")
-            if each.kind == "instance":
-                ended = [] if waited else self.terminate(instances)
-                waited = True
+            if each.kind in together:
+                alike = [one for one in resources if one.kind == each.kind]
+                ended = together[each.kind](alike) if each is alike[0] else []
             else:
                 ended = [self.remove(each)]
-            if each.kind in {"instance", "image"}:
+            if each.kind in {"nodegroup", "instance", "image"}:
                 self.stuck |= {one.resource.run for one in ended if one.outcome == "failed"}
             outcomes += ended
         return outcomes
@@ -85,6 +93,7 @@ class Remover:
             "snapshot": self.snapshot,
             "interface": self.interface,
             "volume": self.volume,
+            "template": self.template,
             "group": self.group,
             "profile": self.profile,
             "role": self.role,
@@ -126,7 +135,43 @@ class Remover:
         except Timeout as error:
             raise BuildError(f"still in use: {busy[-1].aws_message}", resource=what) from error
 
-    # Instances go together, since each takes its time ----------------------------------------------------------------
+    # Node groups and instances go together, since each takes its time ------------------------------------------------
+
+    def end_groups(self, groups: Sequence[Resource]) -> list[Outcome]:
+        """Delete node groups, all at once, and wait until they are gone, with their instances."""
+        outcomes = []
+        for outcome in [self.attempt(each, self.nodegroup) for each in groups]:
+            group, error = outcome.resource, outcome.error
+            if outcome.outcome == "removed":
+                try:
+                    gone = partial(self.group_gone, group)
+                    self.target.poll(gone, what=f"the node group {group.id} to be gone", timeout=GROUP_S)
+                except LeptonamiError as problem:
+                    error = str(problem)
+            outcomes.append(Outcome(group, "failed", error) if error else outcome)
+        return outcomes
+
+    def nodegroup(self, resource: Resource) -> bool:
+        """Delete a node group; one that is being deleted already is as good."""
+        if self.group_gone(resource) is None and resource.state != "DELETING":
+            cluster, _, name = resource.id.partition("/")
+            eks = self.target.client("eks", resource.region)
+            return self.patiently(resource, eks.delete_nodegroup, clusterName=cluster, nodegroupName=name)
+        return True
+
+    def group_gone(self, group: Resource) -> bool | None:
+        """Tell whether a node group is gone.
+
+        Raises
+        ------
+        BuildError
+            If EKS has given up, with its reason.
+        """
+        cluster, _, name = group.id.partition("/")
+        found = nodegroup(self.target, cluster, name, group.region)
+        if found is not None and found.state == "DELETE_FAILED" and group.state != "DELETE_FAILED":
+            raise BuildError("EKS could not delete it; its console says why", resource=group.id)
+        return True if found is None else None
 
     def terminate(self, instances: Sequence[Resource]) -> list[Outcome]:
         """Terminate instances, all at once, and wait until they are gone."""
@@ -195,7 +240,7 @@ class Remover:
         ]
         if running:
             raise BuildError(f"{running[0]} was launched from it", resource=resource.id)
-        self.gone |= {(resource.region, each) for each in deregister(self.target, resource.region, resource.id)}
+        self.gone |= {(resource.region, each) for each in deregister(self.target, resource.id, resource.region)}
         return True
 
     def snapshot(self, resource: Resource) -> bool:
@@ -214,6 +259,14 @@ class Remover:
         """Delete a volume; with its instance it went by itself."""
         ec2 = self.target.client("ec2", resource.region)
         return self.patiently(resource, ec2.delete_volume, VolumeId=resource.id)
+
+    def template(self, resource: Resource) -> bool:
+        """Delete a launch template, unless its node group is still there, which only it leads to."""
+        if resource.holder is not None and resource.run in self.stuck:
+            raise BuildError(f"the node group {resource.holder} is still there", resource=resource.id)
+        ec2 = self.target.client("ec2", resource.region)
+        self.target.call(ec2.delete_launch_template, LaunchTemplateId=resource.id)
+        return True
 
     def group(self, resource: Resource) -> bool:
         """Delete a security group."""
@@ -241,14 +294,3 @@ class Remover:
             call(iam.detach_role_policy, RoleName=resource.id, PolicyArn=policy["PolicyArn"])
         call(iam.delete_role, RoleName=resource.id)
         return True
-
-
-def deregister(target: Target, region: str, image: str) -> set[str]:
-    """Deregister an image, and delete its snapshots in the same call; give the snapshots that are gone.
-
-    In one call there is no moment at which a crash leaves snapshots without their image. EC2 keeps those that another
-    image needs.
-    """
-    answer = target.call(target.client("ec2", region).deregister_image, ImageId=image, DeleteAssociatedSnapshots=True)
-    results = answer.get("DeleteSnapshotResults", [])
-    return {each["SnapshotId"] for each in results if each.get("ReturnCode") == "success"}

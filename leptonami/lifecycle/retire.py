@@ -12,12 +12,12 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, Literal
 
-from leptonami.errors import BuildError, LeptonamiError
+from leptonami.build.image import deregister
+from leptonami.errors import BuildError, Interrupted, LeptonamiError
 from leptonami.lifecycle import images
 from leptonami.lifecycle.images import ImageRecord, Images
-from leptonami.lifecycle.inventory import moment, owner_of
 from leptonami.lifecycle.known import started
-from leptonami.lifecycle.removal import deregister
+from leptonami.lifecycle.resources import moment
 from leptonami.progress import Progress, Silent, Stages
 from leptonami.runs import Journal, Run, now
 from leptonami.target import AwsError, Target
@@ -51,9 +51,9 @@ def plan(
 ) -> tuple[Decision, ...]:
     """Decide about each image. Pure.
 
-    In each region the last `keep` of a plan stay, by the run that made them; what somebody uses stays beside them. The
-    others are deprecated; they are deregistered when they have been deprecated for `grace`, and nobody has launched
-    them for as long.
+    In each region the last `keep` of a plan stay, by the run that made them (an image and its copies in the same region
+    count as one); what somebody uses stays beside them. The others are deprecated; they are deregistered when they have
+    been deprecated for `grace`, and nobody has launched them for as long.
 
     Parameters
     ----------
@@ -65,15 +65,15 @@ def plan(
         The services that could not say who uses an image, by region. Where there are any, nothing is deregistered.
     """
     decisions: list[Decision] = []
-    counted: dict[tuple[str, str], int] = {}
+    counted: dict[tuple[str, str], set[str]] = {}
     for image in sorted(records, key=lambda each: (each.version, each.created or now, each.id), reverse=True):
         obstacle = untouchable(image, owners)
         if obstacle is not None:
             decisions.append(Decision(image, "keep", obstacle))
             continue
-        place = (image.plan, image.region)
-        counted[place] = counted.get(place, 0) + 1
-        if counted[place] <= keep:
+        versions = counted.setdefault((image.plan, image.region), set())
+        versions.add(image.version)
+        if len(versions) <= keep:
             what = "the last" if keep == 1 else f"one of the last {keep}"
             decisions.append(Decision(image, "keep", what))
             continue
@@ -87,6 +87,8 @@ def untouchable(image: ImageRecord, owners: Collection[str] | None) -> str | Non
         return f"its tags are not as a run sets them: {image.odd or 'no run or no plan'}"
     if owners is not None and image.owner not in owners:
         return f"it belongs to {image.owner}"
+    if image.state == "disabled":
+        return "somebody has disabled it: enable it again (aws ec2 enable-image), or deregister it"
     if image.state != "available":
         return f"it is {image.state}, which is a matter for sweep"
     return None
@@ -100,6 +102,8 @@ def decide(image: ImageRecord, grace: timedelta, now: datetime, unasked: Collect
         why = f"used by {named(image)}"
     elif image.launched is not None and now - image.launched < grace:
         why = f"launched on {image.launched:%Y-%m-%d}"
+    elif image.launched is None and not image.launched_known:
+        action, why = "wait", "nobody can tell when it was last launched (ec2:DescribeImageAttribute)"
     elif deprecated is None:
         action, why = "deprecate", f"{age_of(image, now)} old, and not among the last ones"
     elif deprecated + grace > now:
@@ -157,6 +161,15 @@ class Retired:
         """What did not work."""
         return tuple(each for each in self.outcomes if each.outcome == "failed")
 
+    @property
+    def problem(self) -> BuildError | None:
+        """Tell it as an error."""
+        if not self.failed:
+            return None
+        first = self.failed[0]
+        what = f"{len(self.failed)} of {len(self.acts)} did not work"
+        return BuildError(what, resource="retire", hint=f"{first.image.id}: {first.error}")
+
     def as_dict(self) -> dict[str, Any]:
         """Give it as plain data."""
         outcomes = {(each.image.region, each.image.id): each for each in self.outcomes}
@@ -213,9 +226,10 @@ def retire(
     ------
     CredentialsError
         If the credentials may not list images.
+    Interrupted
+        Ctrl-C while something is done.
     """
-    me = owner_of(target.call(target.client("sts").get_caller_identity)["Arn"])
-    allowed = None if any_owner else tuple(dict.fromkeys([me, *owners]))
+    allowed = None if any_owner else tuple(dict.fromkeys([target.identity().name, *owners]))
     shown = progress or Silent()
     stage = Stages(shown).stage
     try:
@@ -230,7 +244,14 @@ def retire(
         with run.lock(), stage(f"retire {len(retired.acts)} images"):
             run.journal.write("retire", plan=plan_name, keep=keep, grace_s=int(grace.total_seconds()))
             run.write_manifest(manifest(target, plan_name, retired, run, "running"))
-            outcomes = Retirer(target, run.journal, shown).run(retired.acts)
+            try:
+                outcomes = Retirer(target, run.journal, shown).run(retired.acts)
+            except KeyboardInterrupt as error:
+                run.write_manifest(manifest(target, plan_name, replace(retired, run=run), run, "interrupted"))
+                raise Interrupted(
+                    "interrupted while retiring; what was done is in the journal, and doing it again goes on",
+                    resource=str(run.journal.path),
+                ) from error
             retired = replace(retired, outcomes=tuple(outcomes), run=run)
             run.write_manifest(manifest(target, plan_name, retired, run, "failed" if retired.failed else "succeeded"))
         return retired
@@ -292,17 +313,20 @@ class Retirer:
     def deregister(self, image: ImageRecord) -> str:
         """Deregister an image with its snapshots, if it is still as it was when that was decided."""
         ec2 = self.target.client("ec2", image.region)
-        described = self.target.call(ec2.describe_images, ImageIds=[image.id], IncludeDeprecated=True)["Images"]
+        described = self.target.call(ec2.describe_images, ImageIds=[image.id], IncludeDisabled=True)["Images"]
         if not described:
             return "was not there"
+        if described[0]["State"] != "available":
+            raise BuildError(f"it is {described[0]['State']} meanwhile", resource=image.id)
         if moment(described[0].get("DeprecationTime")) != image.deprecated:
             raise BuildError("somebody has changed its deprecation meanwhile", resource=image.id)
-        gone = deregister(self.target, image.region, image.id)
+        gone = deregister(self.target, image.id, image.region)
         left = [each for each in image.snapshots if each not in gone]
         for snapshot in left:
             # EC2 keeps a snapshot that another image needs, and one that it could not delete with its image.
             try:
-                self.target.call(ec2.delete_snapshot, SnapshotId=snapshot)
+                with self.journal.action("ec2.DeleteSnapshot", id=snapshot, region=image.region):
+                    self.target.call(ec2.delete_snapshot, SnapshotId=snapshot)
             except AwsError as error:
                 if error.code not in {"InvalidSnapshot.NotFound", "InvalidSnapshot.InUse"}:
                     raise BuildError(
@@ -319,4 +343,5 @@ class Retirer:
             each.name for each in image.users if each.kind == "parameter" and each.name.endswith(f"/{image.version}")
         ]
         if names:
-            self.target.call(self.target.client("ssm", image.region).delete_parameters, Names=names)
+            with self.journal.action("ssm.DeleteParameters", id=names, region=image.region):
+                self.target.call(self.target.client("ssm", image.region).delete_parameters, Names=names)

@@ -14,12 +14,14 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from leptonami.build.names import LIFETIME
-from leptonami.errors import InputError
+from leptonami.build.image import DEAD
+from leptonami.build.names import EXPIRES, LIFETIME, PREFIX
+from leptonami.errors import BuildError, InputError, Interrupted
 from leptonami.lifecycle.costs import Prices
-from leptonami.lifecycle.inventory import KINDS, PERMANENT, Marks, Resource, collect, marks, owner_of
+from leptonami.lifecycle.inventory import collect
 from leptonami.lifecycle.known import KnownRun, read_run, read_runs
 from leptonami.lifecycle.removal import Outcome, Remover
+from leptonami.lifecycle.resources import KINDS, PERMANENT, Marks, Resource, marks
 from leptonami.progress import Progress, Silent, Stages
 from leptonami.runs import Run, now
 
@@ -29,8 +31,10 @@ if TYPE_CHECKING:
 __all__ = ["Plan", "Swept", "Verdict", "plan", "sweep"]
 
 MANIFEST_SCHEMA = 1
-# https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_Image.html: states from which no image comes back.
-DEAD_IMAGE = {"error", "failed", "invalid"}
+# What a node group has, without a time of its own: whoever took an instance would make the group launch another.
+PARTS = {"command", "instance", "volume"}
+# States that an image reaches only after it was made. Who disables one means something by it.
+MADE_IMAGE = {"available", "disabled"}
 
 
 @dataclass(frozen=True)
@@ -115,8 +119,8 @@ class _Judge:
                     self.users.setdefault((each.region, part), []).append(each.id)
 
     def judge(self) -> Plan:
-        """Look at instances and images before what belongs to them."""
-        first = {"instance": 0, "image": 1}
+        """Look at node groups, instances and images before what belongs to them."""
+        first = {"nodegroup": 0, "instance": 0, "image": 1}
         for each in sorted(self.inventory, key=lambda each: first.get(each.kind, 2)):
             self.look_at(each)
         order = {kind: number for number, kind in enumerate(KINDS)}
@@ -129,6 +133,10 @@ class _Judge:
             return
         read = marks(resource, self.now)
         if read is None:
+            return
+        lasting = resource.kind in PARTS and resource.tags.get(f"{PREFIX}step") == "bench"
+        if lasting and EXPIRES not in resource.tags:
+            self.left.append(Verdict(resource, "it goes with its node group", resource.run, expected=True))
             return
         if isinstance(read, str):
             self.left.append(Verdict(resource, f"its tags are not as a run sets them: {read}"))
@@ -164,6 +172,8 @@ class _Judge:
             why = f"its run {word(known)}"
         elif known is not None and known.over:
             return self.leave(resource, read, f"kept on purpose until {when}")
+        elif known is not None and known.copied:
+            return self.leave(resource, read, f"its run's folder here is a copy, and it expires {when}")
         else:
             return self.leave(resource, read, f"its run is not known to be over, and it expires {when}")
         if obstacle := self.obstacle(resource):
@@ -180,6 +190,9 @@ class _Judge:
                 if self.goes("instance", resource.region, resource.holder):
                     return None
                 return f"attached to {resource.holder}, which stays"
+            case "template" if resource.holder is not None:
+                stays = not self.goes("nodegroup", resource.region, resource.holder)
+                return f"the node group {resource.holder} is made from it, and stays" if stays else None
             case "profile" | "role":
                 others = [each for each in resource.parts if each != resource.name]
                 what = "holds the role" if resource.kind == "profile" else "is in the profile"
@@ -189,30 +202,48 @@ class _Judge:
     def image(self, resource: Resource, read: Marks, known: KnownRun | None) -> None:
         """Decide about an image: only one that will never be finished goes."""
         if resource.id in self.finished:
-            return self.leave(resource, read, "a finished image", expected=True)
-        if resource.state in DEAD_IMAGE:
+            self.leave(resource, read, "a finished image", expected=True)
+        elif resource.state in DEAD:
             old = resource.created is not None and resource.created + LIFETIME <= self.now
             if old or (known is not None and known.over):
-                return self.remove(resource, read, f"an image that is {resource.state}")
-            return self.leave(resource, read, f"{resource.state}, but its run is not known to be over")
-        if known is None or not known.over:
-            what = "a finished image, as far as can be told" if resource.state == "available" else "still being made"
-            return self.leave(resource, read, what, expected=resource.state == "available")
+                self.remove(resource, read, f"an image that is {resource.state}")
+            else:
+                self.leave(resource, read, f"{resource.state}, but its run is not known to be over")
+        elif known is None or not known.over:
+            made = resource.state in MADE_IMAGE
+            what = "a finished image, as far as can be told" if made else "still being made"
+            self.leave(resource, read, what, expected=made)
+        elif (why := self.doubt(resource, known)) is not None:
+            self.leave(resource, read, why, expected=resource.state in MADE_IMAGE)
+        else:
+            self.remove(resource, read, f"half-made: its run {word(known)}")
+
+    def doubt(self, resource: Resource, known: KnownRun) -> str | None:
+        """Say why an image or a snapshot of a run that is over may be something else than what it left half-made."""
         if known.succeeded or known.region != resource.region:
-            return self.leave(resource, read, "a copy, or an image of a run that succeeded", expected=True)
-        return self.remove(resource, read, f"half-made: its run {word(known)}")
+            return "a copy, or of a run that succeeded"
+        if resource.state == "disabled":
+            return "somebody has disabled it, and not deregistered it"
+        # The run's tag alone says little: a copy carries it too, and a journal may be lost with all it knew.
+        asked = known.asked & {resource.id, resource.name} if resource.kind == "image" else known.asked
+        if known.finished or not asked:
+            return "its run's journal does not say that it was left half-made"
+        return "kept on purpose" if known.kept and not self.even_kept else None
 
     def snapshot(self, resource: Resource, read: Marks, known: KnownRun | None) -> None:
         """Decide about a snapshot: it goes with its image, or if its run came to nothing and no image has it."""
         users = self.users.get((resource.region, resource.id), [])
-        if users:
-            staying = [each for each in users if not self.goes("image", resource.region, each)]
-            if staying:
-                return self.leave(resource, read, f"{staying[0]} needs it", expected=True)
-            return self.remove(resource, read, f"with {users[0]}")
-        if known is not None and known.over and not known.succeeded and known.region == resource.region:
-            return self.remove(resource, read, f"no image has it, and its run {word(known)}")
-        return self.leave(resource, read, "no image has it, but its run is not known to have failed")
+        staying = [each for each in users if not self.goes("image", resource.region, each)]
+        if staying:
+            self.leave(resource, read, f"{staying[0]} needs it", expected=True)
+        elif users:
+            self.remove(resource, read, f"with {users[0]}")
+        elif known is None or not known.over:
+            self.leave(resource, read, "no image has it, but its run is not known to have failed")
+        elif (why := self.doubt(resource, known)) is not None:
+            self.leave(resource, read, f"no image has it; {why}")
+        else:
+            self.remove(resource, read, f"no image has it, and its run {word(known)}")
 
 
 def word(known: KnownRun) -> str:
@@ -249,6 +280,18 @@ class Swept:
     def failed(self) -> tuple[Outcome, ...]:
         """What should have gone and did not."""
         return tuple(each for each in self.outcomes if each.outcome == "failed")
+
+    @property
+    def problem(self) -> BuildError | None:
+        """Tell it as an error."""
+        if not self.failed:
+            return None
+        first = self.failed[0]
+        return BuildError(
+            f"{len(self.failed)} of {len(self.plan.removals)} are still there",
+            resource="sweep",
+            hint=f"sweep again in a few minutes; {first.resource.id}: {first.error}",
+        )
 
     def usd(self, resource: Resource) -> float | None:
         """Estimate what it has cost so far."""
@@ -316,6 +359,8 @@ def sweep(
     ------
     CredentialsError
         If the credentials may not list. What they may not remove is told in `Swept.outcomes`.
+    Interrupted
+        Ctrl-C while something is removed.
     """
     shown = progress or Silent()
     try:
@@ -336,7 +381,7 @@ def find_and_remove(
 ) -> Swept:
     """Do what `sweep` says."""
     places = tuple(dict.fromkeys(regions)) or (target.region,)
-    allowed = tuple(dict.fromkeys([owner_of(target.call(target.client("sts").get_caller_identity)["Arn"]), *owners]))
+    allowed = tuple(dict.fromkeys([target.identity().name, *owners]))
     stage = Stages(progress).stage
     with stage("look for what runs have left"):
         inventory = collect(target, places)
@@ -354,8 +399,16 @@ def find_and_remove(
             return Swept(found, places, allowed, moment, target.provenance, prices)
         run = Run.create(runs)
         stack.enter_context(run.lock())
-        with stage(f"remove {len(found.removals)} things"):
-            outcomes = remove(target, run, found, known, progress)
+        try:
+            with stage(f"remove {len(found.removals)} things"):
+                outcomes = remove(target, run, found, known, progress)
+        except KeyboardInterrupt as error:
+            unfinished = Swept(found, places, allowed, moment, target.provenance, prices, run=run)
+            run.write_manifest(manifest(target, unfinished, "interrupted"))
+            raise Interrupted(
+                "interrupted while removing; what is gone is in the journal, and sweeping again goes on",
+                resource=str(run.journal.path),
+            ) from error
         swept = Swept(found, places, allowed, moment, target.provenance, prices, outcomes, run)
         run.write_manifest(manifest(target, swept, "failed" if swept.failed else "succeeded"))
     return swept

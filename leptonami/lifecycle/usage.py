@@ -220,7 +220,7 @@ class _Search:
 
     def ask_groups(self) -> None:
         """Ask for Auto Scaling groups: the templates they name, and launch configurations."""
-        client: Any = self.target.client("autoscaling", self.region)
+        client = self.target.client("autoscaling", self.region)
         paged: dict[str, Any] = {"PaginationConfig": {"PageSize": 100}}
         by_configuration: dict[str, list[str]] = {}
         for group in listed(self.target, client, "describe_auto_scaling_groups", "AutoScalingGroups", **paged):
@@ -237,7 +237,7 @@ class _Search:
 
     def ask_eks(self) -> None:
         """Ask for node groups with a launch template of their own."""
-        client: Any = self.target.client("eks", self.region)
+        client = self.target.client("eks", self.region)
         for cluster in listed(self.target, client, "list_clusters", "clusters"):
             for name in listed(self.target, client, "list_nodegroups", "nodegroups", clusterName=cluster):
                 answer = self.target.call(client.describe_nodegroup, clusterName=cluster, nodegroupName=name)

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from leptonami.build.image import percent, snapshots_of
+from leptonami.build.image import deregister, percent, snapshots_of
 from leptonami.build.names import Names
 from leptonami.errors import BuildError, Interrupted
 from leptonami.publish.live import describe
@@ -39,7 +39,8 @@ def find(target: Target, region: str, source: str) -> list[Any]:
     """Find the copies of an image that are in a region, by their tag; what is good comes first, then the oldest."""
     ec2 = target.client("ec2", region)
     filters: Any = [{"Name": f"tag:{COPY_OF}", "Values": [source]}]
-    found: list[Any] = list(target.call(ec2.describe_images, Owners=["self"], Filters=filters)["Images"])
+    request: Any = {"Owners": ["self"], "Filters": filters, "IncludeDisabled": True}
+    found: list[Any] = list(target.call(ec2.describe_images, **request)["Images"])
     ranks = {"available": 0, "pending": 1, "transient": 1}
     return sorted(found, key=lambda each: (ranks.get(each["State"], 2), each.get("CreationDate", "")))
 
@@ -125,7 +126,8 @@ def namesake(target: Target, source: Live, region: str) -> str:
         If it is something else.
     """
     filters: Any = [{"Name": "name", "Values": [source.name]}]
-    found = target.call(target.client("ec2", region).describe_images, Owners=["self"], Filters=filters)["Images"]
+    request: Any = {"Owners": ["self"], "Filters": filters, "IncludeDisabled": True}
+    found = target.call(target.client("ec2", region).describe_images, **request)["Images"]
     ours = [each for each in found if each.get("SourceImageId") == source.id and usable(each)]
     if ours:
         return ours[0]["ImageId"]
@@ -139,7 +141,6 @@ def namesake(target: Target, source: Live, region: str) -> str:
 
 def discard(target: Target, region: str, failed: Any, journal: Journal) -> None:
     """Take away a copy of ours that EC2 has given up, with what there is of its snapshots."""
-    ec2 = target.client("ec2", region)
     if failed["State"] not in {"failed", "error", "invalid"}:
         raise BuildError(
             f"the copy {failed['ImageId']} is {failed['State']}",
@@ -147,8 +148,11 @@ def discard(target: Target, region: str, failed: Any, journal: Journal) -> None:
             hint="enable it again, or deregister it; then publish once more",
         )
     with journal.action("ec2.DeregisterImage", region=region, id=failed["ImageId"]):
-        target.call(ec2.deregister_image, ImageId=failed["ImageId"])
+        gone = deregister(target, failed["ImageId"], region)
+    ec2 = target.client("ec2", region)
     for snapshot in snapshots_of(failed):
+        if snapshot in gone:
+            continue
         with journal.action("ec2.DeleteSnapshot", region=region, id=snapshot):
             target.call(ec2.delete_snapshot, SnapshotId=snapshot)
     journal.write("discarded copy", region=region, id=failed["ImageId"])

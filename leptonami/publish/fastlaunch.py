@@ -100,14 +100,6 @@ class Choice:
     buys: str
 
 
-def prices() -> dict[str, Any]:
-    """Read the prices."""
-    import yaml
-
-    found: dict[str, Any] = yaml.safe_load(datafiles.path("prices.yaml").read_text(encoding="utf-8"))
-    return found
-
-
 def choices(plan: Plan) -> tuple[Choice, ...]:
     """Say for each way what it costs and buys with this plan's volume. Estimates, with list prices; calls nothing."""
     from leptonami.build.estimate import used_gib
@@ -116,7 +108,7 @@ def choices(plan: Plan) -> tuple[Choice, ...]:
         plan.publish.fast_launch,
         volume_gib=plan.root_volume.size_gib,
         data_gib=used_gib(plan),
-        prices=prices(),
+        prices=datafiles.table("prices.yaml"),
     )
 
 

@@ -26,7 +26,7 @@ def describe(target: Target, region: str, image: str) -> Any:
     """Describe an image; None if EC2 does not know it (yet)."""
     ec2 = target.client("ec2", region)
     try:
-        found = target.call(ec2.describe_images, ImageIds=[image])["Images"]
+        found = target.call(ec2.describe_images, ImageIds=[image], IncludeDisabled=True)["Images"]
     except AwsError as error:
         if error.code in {"InvalidAMIID.NotFound", "InvalidAMIID.Unavailable"}:
             return None

@@ -57,7 +57,7 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     """Read a run's manifest; an empty one where it is missing or not whole."""
     try:
         found = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return {}
     return found if isinstance(found, dict) else {}
 
@@ -144,7 +144,7 @@ def evidence(folder: Path) -> tuple[list[dict[str, Any]], list[str]]:
         document = json.loads(path.read_text(encoding="utf-8"))
         findings = [each for each in document["payload"]["findings"] if isinstance(each, dict)]
         raw = (folder / "evidence" / "raw" / "image-contents.txt").read_bytes()
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         return [], [f"the evidence cannot be read: {type(error).__name__}: {error}"]
     if hashlib.sha256(raw).hexdigest() != document.get("sha256"):
         return findings, ["the evidence does not match the output that it was read from"]

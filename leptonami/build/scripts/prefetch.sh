@@ -134,6 +134,8 @@ pull_once() {
     }
     ways=(--hosts-dir "$AUTH")
   fi
+  # Where the benchmark bakes on this machine, a folder of hosts.toml files leads to its registry.
+  if [ -n "${LEPTONAMI_HOSTS_DIR:-}" ] && [ -z "$registry" ]; then ways=(--hosts-dir "$LEPTONAMI_HOSTS_DIR"); fi
   # A registry on this machine, as rehearsals have it, speaks HTTP; ctr 1.7 would insist on HTTPS.
   case "$ref" in 127.0.0.1:* | localhost:*) ways=(--plain-http) ;; esac
   timeout "$PULL_SECONDS" ctr -n k8s.io images pull --platform "linux/$LEPTONAMI_ARCHITECTURE" \

@@ -1,0 +1,41 @@
+"""The small plan that the tests build: it takes seconds in the lab, and changes one thing at a time."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from leptonami import plan as plans
+from leptonami.plan import Plan
+
+__all__ = ["NO_STEPS", "PLAN", "load", "write"]
+
+PLAN: dict[str, Any] = {
+    "schema": 1,
+    "name": "test",
+    "family": "ubuntu-eks",
+    "os": "22.04",
+    "kubernetes": "1.33",
+    "architecture": "amd64",
+    "region": "us-west-2",
+    "builder": {"instance_types": ["m5.large", "m6i.large"]},
+    "root_volume": {"size_gib": 30},
+    "steps": ["settle", "versions", "hygiene"],
+    "image": {"name": "test-{run}"},
+    "tags": {"team": "tests"},
+}
+NO_STEPS: dict[str, Any] = {"steps": []}
+
+
+def write(folder: Path, **changes: Any) -> Path:
+    """Write the plan with some sections replaced; gives its file."""
+    path = folder / "plan.yaml"
+    # JSON is YAML, and quotes what must be quoted.
+    path.write_text(json.dumps({**PLAN, **changes}))
+    return path
+
+
+def load(folder: Path, **changes: Any) -> Plan:
+    """Write the plan with some sections replaced, and load it."""
+    return plans.load(write(folder, **changes))
