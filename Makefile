@@ -6,9 +6,12 @@ BIN := $(VENV)/bin
 # A second set-up is nearly free: it is done again only when what is installed changes.
 STAMP := $(VENV)/.set-up
 PYTEST := $(BIN)/python -m pytest
+# What checks the HTML pages: npm packages, and Debian's Chromium.
+WEB := tests/web
+WEB_STAMP := $(WEB)/node_modules/.set-up
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo lab lint types unit notebooks docs test lock clean notebook-outputs
+.PHONY: help setup web web-lock demo lab lint types unit notebooks docs test lock clean notebook-outputs
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## */  make \1	/' | expand -t 22
@@ -26,8 +29,21 @@ $(STAMP): requirements.lock pyproject.toml
 	@$(BIN)/python -m pip check
 	@touch $@
 
-demo: setup ## Build an AMI on the embedded lab and print where the HTML record is
-	@$(BIN)/leptonami run 10_build_ami
+web: $(WEB_STAMP) ## Install what checks the HTML pages, from its lock (a few seconds the first time)
+
+$(WEB_STAMP): $(WEB)/package.json $(WEB)/package-lock.json $(WEB)/.npmrc
+	@command -v npm >/dev/null || { \
+	  echo "the pages are checked with npm packages and npm is missing: apt-get install npm (or make unit, which leaves those checks out)" >&2; exit 2; }
+	@node -e 'const [a, b] = process.versions.node.split("."); process.exit(+a * 100 + +b < 1819 ? 1 : 0)' || { \
+	  echo "the checks of the pages need Node.js 18.19 or newer; this one is $$(node --version)" >&2; exit 2; }
+	@command -v chromium >/dev/null || { \
+	  echo "the pages are looked at in Chromium and it is missing: apt-get install chromium (or make unit, which leaves those checks out)" >&2; exit 2; }
+	@echo "installing what checks the pages into $(WEB)/node_modules" >&2
+	@cd $(WEB) && npm ci --silent --no-progress
+	@touch $@
+
+demo: setup ## Run all notebooks on the embedded lab and recorded evidence; print where the index and the record are
+	@$(BIN)/leptonami run
 
 lab: setup ## Start the embedded AWS and print its exports
 	@$(BIN)/leptonami lab up
@@ -40,20 +56,26 @@ types: setup ## The type checker, strict
 	$(BIN)/mypy
 
 unit: setup ## Unit, contract, build and page tests
-	$(PYTEST) -n 2 --dist loadfile tests
+	$(PYTEST) -n 3 --dist loadfile tests
 
 notebooks: setup ## The notebooks against their kept outputs, strictly, on the lab
 	$(PYTEST) -p no:xdist -p no:cacheprovider --nbval --nbval-current-env --nbval-cell-timeout=300 \
 	  --nbval-sanitize-with tests/nbval_sanitize.cfg notebooks
 
-test: lint types unit notebooks ## Every check
+test: web lint types unit notebooks ## Every check
 
 notebook-outputs: setup ## Run the notebooks and keep their outputs, after a change that is meant
 	@for notebook in notebooks/*.ipynb; do $(BIN)/leptonami run "$$notebook" --keep-outputs || exit; done
 
 lock: ## Resolve the lock anew (needs uv on the PATH)
 	uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --quiet \
-	  --upgrade pyproject.toml --extra lab --group dev -o requirements.lock
+	  --no-strip-extras \
+	  --upgrade pyproject.toml --extra lab --extra bench --group dev -o requirements.lock
+
+web-lock: ## Resolve the npm lock anew: versions and digests, no address
+	cd $(WEB) && rm -rf node_modules package-lock.json && npm install --package-lock-only --silent
+	$(PYTHON) -c 'import json, pathlib; p = pathlib.Path("$(WEB)/package-lock.json"); lock = json.loads(p.read_text()); \
+	  [entry.pop("funding", None) for entry in lock["packages"].values()]; p.write_text(json.dumps(lock, indent=2) + "\n")'
 
 clean: ## Remove the environment and the caches; runs/ stays
-	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(WEB)/node_modules .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -19,15 +19,22 @@ __all__ = ["cli", "main"]
 
 # name -> (module, attribute, one line of help). The help stands here so that `leptonami --help` imports nothing.
 COMMANDS: dict[str, tuple[str, str, str]] = {
+    "bench": ("leptonami.commands.bench", "bench", "Measure how long launches take, and say what differs."),
     "build": ("leptonami.commands.build", "build", "Build an AMI from a plan."),
     "catalog": ("leptonami.commands.catalog", "catalog", "Show the AMI families and what they exist for."),
     "doctor": ("leptonami.commands.doctor", "doctor", "Say what this machine and these credentials can do."),
+    "explain": (
+        "leptonami.commands.explain",
+        "explain",
+        "Say why: nodes that stay, GPU stacks, slow boots.",
+    ),
     "plan": ("leptonami.commands.plan", "plan", "Check a plan and show what it will do."),
     "policy": ("leptonami.commands.policy", "policy", "Print the IAM policy that a plan needs."),
     "images": ("leptonami.commands.images", "images", "List a plan's images, their age and who uses them."),
     "retire": ("leptonami.commands.retire", "retire", "Deprecate old images, and deregister them later."),
     "publish": ("leptonami.commands.publish", "publish", "Copy, share and announce an image."),
-    "run": ("leptonami.commands.run", "run", "Run a notebook with typed parameters."),
+    "record": ("leptonami.commands.record", "record", "Write decision records, and check that they still hold."),
+    "run": ("leptonami.commands.run", "run", "Run a notebook with typed parameters, or all of them in their order."),
     "runs": ("leptonami.commands.runs", "runs", "List the runs of this machine and what they own."),
     "sweep": ("leptonami.commands.sweep", "sweep", "Remove what dead and expired runs left behind."),
 }

@@ -1,17 +1,15 @@
 """An executed notebook as one HTML file that can be passed on, printed and read by everybody.
 
-The file has no script and loads nothing; a content security policy in it forbids both, should anything ever slip
-through. What outputs show is untrusted (`leptonami.markup`). The page is nbconvert's, with a template of our own
-(`templates/leptonami`): nbconvert's are 300 KB of styles, load scripts from elsewhere and drop figures' descriptions.
+What outputs show is untrusted (`leptonami.markup`). The page is laid out by the one template that we have for pages
+(`leptonami.page`), not by nbconvert: its templates are 300 KB of styles, load scripts from elsewhere and drop figures'
+descriptions. Of nbconvert only the Markdown is left, so that text means here what it means in Jupyter.
 """
 
 from __future__ import annotations
 
 import base64
-import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,86 +17,17 @@ from markupsafe import Markup, escape
 
 from leptonami import markup
 from leptonami.errors import InputError
+from leptonami.imports import prepare_nbformat
 from leptonami.notebook import heading_of, is_code, number_of, provenance_of
+from leptonami.page import OUR_ANCHORS, Cell, Fact, Failure, Output, Page, environment, styles, write
 
 if TYPE_CHECKING:
     from nbformat import NotebookNode
 
-    from leptonami.target import Provenance
+__all__ = ["Cell", "Fact", "Failure", "Output", "Page", "environment", "render", "styles", "when", "write"]
 
-__all__ = ["render"]
-
-TEMPLATES = Path(__file__).parent / "templates"
 # A longer stream is folded away: it is there for whoever needs it and in nobody's way.
 LONG_STREAM = 40
-# The template's own anchors, which no heading may take.
-OUR_ANCHORS = {"lp-content"}
-
-
-@dataclass(frozen=True)
-class Fact:
-    """A line of the title block."""
-
-    name: str
-    value: str
-
-
-@dataclass(frozen=True)
-class Failure:
-    """What is told at the top of a notebook that did not complete."""
-
-    title: str
-    message: str
-    hint: str | None
-    anchor: str | None
-
-
-@dataclass(frozen=True)
-class Output:
-    """An output, ready to be laid out; `kind` says which of the rest there is."""
-
-    kind: str
-    html: Markup = Markup("")  # noqa: RUF009 - immutable, as text is
-    text: str = ""
-    name: str = ""
-    folded: str = ""
-    address: str = ""
-    alt: str = ""
-    caption: str = ""
-    width: int | None = None
-    height: int | None = None
-    provenance: str | None = None
-
-
-@dataclass(frozen=True)
-class Cell:
-    """A cell, ready to be laid out."""
-
-    kind: str
-    html: Markup = Markup("")  # noqa: RUF009 - immutable, as text is
-    number: int = 0
-    anchor: str = ""
-    source: Markup = Markup("")  # noqa: RUF009 - immutable, as text is
-    note: str = ""
-    failed: bool = False
-    outputs: tuple[Output, ...] = ()
-
-
-@dataclass
-class Page:
-    """Everything that the template lays out."""
-
-    title: str
-    source: str
-    version: str
-    provenance: Provenance | None
-    css: Markup
-    policy: str
-    facts: list[Fact] = field(default_factory=list)
-    parameters: list[tuple[str, str]] = field(default_factory=list)
-    contents: list[tuple[str, str, int]] = field(default_factory=list)
-    failure: Failure | None = None
-    cells: list[Cell] = field(default_factory=list)
 
 
 def render(notebook_path: Path | str, html_path: Path | str, *, strict: bool = True) -> Path:
@@ -125,15 +54,7 @@ def render(notebook_path: Path | str, html_path: Path | str, *, strict: bool = T
     notebook_path, html_path = Path(notebook_path), Path(html_path)
     notebook = read(notebook_path)
     page = Builder(notebook, notebook_path, strict=strict).page()
-    body = lay_out(notebook, page)
-    from leptonami.runs import write_whole
-
-    try:
-        html_path.parent.mkdir(parents=True, exist_ok=True)
-        write_whole(html_path, body)
-    except OSError as error:
-        raise InputError(f"the page cannot be written: {error.strerror or error}", resource=str(html_path)) from error
-    return html_path
+    return write(page, html_path)
 
 
 def read(path: Path) -> NotebookNode:
@@ -144,9 +65,10 @@ def read(path: Path) -> NotebookNode:
     InputError
         If it is none.
     """
-    import nbformat
-
     from leptonami.parameters import read_cells
+
+    prepare_nbformat()
+    import nbformat
 
     read_cells(path)  # for its errors: they say what is wrong in words
     try:
@@ -156,41 +78,6 @@ def read(path: Path) -> NotebookNode:
         reason = str(getattr(error, "message", "") or error).splitlines() or [type(error).__name__]
         raise InputError(f"this is no valid notebook: {reason[0][:200]}", resource=str(path)) from error
     return notebook
-
-
-def lay_out(notebook: NotebookNode, page: Page) -> str:
-    """Give the page's HTML, by nbconvert with our template."""
-    from jinja2 import Environment
-    from nbconvert.exporters import HTMLExporter, TemplateExporter
-
-    class Exporter(HTMLExporter):
-        """nbconvert's exporter, with jinja's escaping on, and without a second parser changing the page."""
-
-        def _create_environment(self) -> Environment:
-            environment: Environment = super()._create_environment()  # type: ignore[no-untyped-call]
-            environment.autoescape = True
-            return environment
-
-        def from_notebook_node(self, nb: NotebookNode, resources: Any = None, **kw: Any) -> Any:
-            return TemplateExporter.from_notebook_node(self, nb, resources, **kw)
-
-    exporter = Exporter(  # type: ignore[no-untyped-call]
-        template_name="leptonami", extra_template_basedirs=[str(TEMPLATES)]
-    )
-    # The page has been built: the exporter gets an empty notebook, and none of its preprocessors sees an output.
-    shell = type(notebook)(nbformat=4, nbformat_minor=5, metadata={}, cells=[])
-    shell.metadata = type(notebook)()
-    html, _ = exporter.from_notebook_node(shell, resources={"page": page})
-    # Control characters are no HTML at all, and the invisible ones that turn text around can make it lie.
-    return markup.CONTROL.sub("\N{REPLACEMENT CHARACTER}", str(html).strip()) + "\n"
-
-
-def styles() -> tuple[Markup, str]:
-    """Give the style sheet and the content security policy that allows it, by its digest, and nothing else."""
-    css = (TEMPLATES / "leptonami" / "style.css").read_text(encoding="utf-8").strip()
-    digest = base64.b64encode(hashlib.sha256(css.encode()).digest()).decode("ascii")
-    policy = f"default-src 'none'; style-src 'sha256-{digest}'; img-src data:; base-uri 'none'; form-action 'none'"
-    return Markup(css), policy  # noqa: S704 - our own file
 
 
 class Builder:
@@ -205,17 +92,11 @@ class Builder:
 
     def page(self) -> Page:
         """Build everything."""
-        from importlib.metadata import version
-
-        css, policy = styles()
         about = self.notebook.metadata.get("leptonami") or {}
         page = Page(
             title="",
             source=str((about.get("source") or {}).get("name") or self.path.name),
-            version=version("leptonami"),
             provenance=self.provenance,
-            css=css,
-            policy=policy,
         )
         page.cells = list(self.cells())
         page.title = self.headings.title or self.path.stem

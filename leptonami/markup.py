@@ -18,6 +18,8 @@ from typing import TYPE_CHECKING
 
 from markupsafe import Markup, escape
 
+from leptonami.imports import prepare_nbformat
+
 if TYPE_CHECKING:
     from bs4 import BeautifulSoup, Tag
 
@@ -54,6 +56,9 @@ MAX_IMAGE = 5 * 1024 * 1024
 MAX_DEPTH = 100
 MAX_SPAN = 1000  # as browsers have it
 MAX_COLUMNS = 5000
+# On paper a table with more columns than this is told row by row: on A4 its columns would be 2 cm wide, or cut off.
+WIDE = 8
+LONG_WORD = 20
 
 
 @dataclass
@@ -153,6 +158,7 @@ def fragment(
     soup = BeautifulSoup(clean, "html.parser")
     place_headings(soup, headings)
     without_alt, without_image = settle_images(soup)
+    settle_links(soup)
     tables = settle_tables(soup)
     return Fragment(Markup(str(soup)), tables, without_alt, without_image)  # noqa: S704 - nh3 has just made it safe
 
@@ -191,38 +197,76 @@ def settle_images(soup: BeautifulSoup) -> tuple[int, tuple[str, ...]]:
     return without_alt, tuple(without_image)
 
 
+def settle_links(soup: BeautifulSoup) -> None:
+    """Mark the links that show their address, which a print then does not repeat."""
+    for link in soup.find_all("a", href=True):
+        if link.get_text(strip=True) == link["href"]:
+            link["class"] = "bare"
+
+
 def settle_tables(soup: BeautifulSoup) -> int:
     """Give tables scopes and a box of their own to scroll in; give the number of them."""
     tables = [table for table in soup.find_all("table") if table.find_parent("table") is None]
     for table in tables:
+        name_rows(table)
         for cell in table.find_all(["th", "td"]):
             text = cell.get_text(strip=True)
-            if cell.name == "td":
-                if shape := shape_of(text):
-                    cell["class"] = shape
-            elif not text:
+            across = cell.find_parent("thead") is not None
+            if shape := [each for each in shape_of(text) if each == "long" or not across]:
+                cell["class"] = " ".join(shape)
+            if cell.name == "th" and not text:
                 cell.name = "td"  # pandas leaves the corner empty; a header that says nothing is no header
-            else:
-                across = cell.find_parent("thead") is not None
+            elif cell.name == "th":
                 span = str(cell.get("colspan" if across else "rowspan") or "1")
                 cell["scope"] = ("col" if across else "row") + ("group" if span != "1" else "")
-        align_numbers(table)
+        wide = settle_columns(table)
+        box = soup.new_tag("div", attrs={"class": "scroll wide" if wide else "scroll", "tabindex": "0"})
+        box["role"] = "group"
         caption = table.find("caption")
-        box = soup.new_tag("div", attrs={"class": "scroll", "tabindex": "0", "role": "group"})
-        box["aria-label"] = "Table: " + caption.get_text(strip=True) if caption else "Table"
+        said = " ".join(caption.get_text().split()) if caption else ""
+        box["aria-label"] = f"Table: {said}" if said else "Table"
+        if caption is not None:
+            stay = soup.new_tag("span", attrs={"class": "stay"})  # in sight, however far the table is scrolled
+            for part in list(caption.contents):
+                stay.append(part.extract())
+            caption.append(stay)
         table.wrap(box)
     return len(tables)
 
 
-def shape_of(text: str) -> str:
-    """Tell what a table's cell holds, so that ids stay in one piece and sentences do not become columns of words."""
-    if len(text) <= 40 and not re.search(r"\s", text):
-        return "word" if text else ""
-    return "sentence" if len(text) > 16 else ""
+def name_rows(table: Tag) -> None:
+    """Make headers of a first column that names the rows: its cells are all there, all different and no numbers."""
+    body = table.find("tbody")
+    if body is None or table.find("thead") is None or body.find("th") or body.find("table"):
+        return
+    first = [row.find("td") for row in body.find_all("tr")]
+    texts = [cell.get_text(strip=True) if cell else "" for cell in first]
+    spans = any(cell.get("rowspan") or cell.get("colspan") for cell in body.find_all("td"))
+    if spans or not all(texts) or len(set(texts)) < len(texts) or all(NUMBER.fullmatch(text) for text in texts):
+        return
+    for cell in first:
+        if cell is not None:
+            cell.name = "th"
 
 
-def align_numbers(table: Tag) -> None:
-    """Align the columns that hold nothing but numbers, headers included; a version among words is no number."""
+def shape_of(text: str) -> list[str]:
+    """Tell what a table's cell holds, so that ids stay in one piece and sentences do not become columns of words.
+
+    A cell is `long` if a word of it is: on paper such a word may be broken anywhere, and no other.
+    """
+    words = text.split()
+    long = ["long"] if any(len(word) > LONG_WORD for word in words) else []
+    if len(words) == 1 and len(text) <= 40:
+        return ["word", *long]
+    return ["sentence", *long] if len(text) > 16 else long
+
+
+def settle_columns(table: Tag) -> bool:
+    """See to the columns; tell whether there are too many for a sheet of paper.
+
+    Those that hold nothing but numbers are aligned, headers included (a version among words is no number). In a wide
+    table each cell learns the name of its column, for the print.
+    """
     columns: dict[int, list[Tag]] = {}
     headers: dict[int, list[Tag]] = {}
     for column, cell in grid(table):
@@ -233,6 +277,13 @@ def align_numbers(table: Tag) -> None:
             for cell in [*cells, *headers.get(column, [])]:
                 if cell.name == "td" or cell.get("scope") == "col":
                     cell["class"] = "number"
+    wide = max([*columns, *headers], default=0) >= WIDE
+    if wide:
+        for column, cells in columns.items():
+            name = " ".join(part for each in headers.get(column, []) if (part := each.get_text(strip=True)))
+            for cell in cells if name else []:
+                cell["data-column"] = name
+    return wide
 
 
 def grid(table: Tag) -> Iterator[tuple[int, Tag]]:
@@ -262,6 +313,7 @@ def markdown(source: str, *, attachments: dict[str, dict[str, str]] | None = Non
     ValueError
         If it names an attachment that is not there.
     """
+    prepare_nbformat()
     from nbconvert.filters.markdown_mistune import InvalidNotebook, IPythonRenderer, MarkdownWithMath
 
     renderer = IPythonRenderer(escape=False, exclude_anchor_links=True, attachments=attachments or {})
@@ -295,7 +347,12 @@ def local_image(folder: Path, address: str) -> str | None:
 ESCAPE = re.compile(
     r"\x1b\[([0-9;:]*)m|\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?|[PX^_][^\x1b]*\x1b\\|.)?", re.DOTALL
 )
-CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ufdd0-\ufdef\ufffe\uffff]")
+# No HTML at all (control characters, non-characters), or invisible: what turns text around, stands for nothing, or
+# hides words in other words. The joiners of scripts and emoji (U+200C, U+200D) stay.
+CONTROL = re.compile(
+    r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u061c\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufdd0-\ufdef\ufeff"
+    r"\ufff9-\ufffb\ufffe\uffff\U000e0000-\U000e007f]"
+)
 
 
 def terminal(text: str) -> Markup:

@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from leptonami.errors import InputError, Interrupted, LeptonamiError, NotebookError, Timeout
+from leptonami.imports import prepare_nbformat
 from leptonami.parameters import Parameter, coerce, from_file, parameters, source_of
 
 if TYPE_CHECKING:
@@ -258,6 +259,7 @@ def check_runnable(source: Path) -> None:
     InputError
         If the notebook is not valid, or is for another language.
     """
+    prepare_nbformat()
     import nbformat
 
     try:
@@ -525,9 +527,10 @@ def keep_outputs(executed: Path | str, source: Path | str) -> None:
     InputError
         If the executed notebook did not complete, or is not that of the source.
     """
-    import nbformat
-
     from leptonami.runs import write_whole
+
+    prepare_nbformat()
+    import nbformat
 
     executed, source = Path(executed), Path(source)
     there = nbformat.read(executed, as_version=4)  # type: ignore[no-untyped-call]

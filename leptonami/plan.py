@@ -728,6 +728,7 @@ def load(path: Path | str, *, today: date | None = None) -> Plan:
         steps = reader.arranged(family=release.family, architecture=release.architecture)
         problems += reader.problems
     if model is not None:
+        problems += check_regions(model, document)
         problems += [*check_image_name(model, document), *check_builder(model, reader.uses, document)]
         problems += check_publish(model, document)
     refuse(problems, what="plan")
@@ -775,6 +776,20 @@ def find_release(document: Document) -> tuple[Release | None, list[Problem]]:
         )
         return None, [problem]
     return release, []
+
+
+def check_regions(model: PlanFile, document: Document) -> list[Problem]:
+    """Check that the regions are there: a build would refuse them when it connects."""
+    from leptonami.target import known_regions
+
+    places: list[tuple[Location, str]] = [(("region",), model.region)]
+    places += [(("publish", "regions", index), each) for index, each in enumerate(model.publish.regions)]
+    known, problems = known_regions(), []
+    for location, region in places:
+        if region not in known:
+            hint = " ".join(filter(None, [near(region, known), "a new region needs a newer botocore"]))
+            problems.append(document.problem(location, f"unknown AWS region {show(region)}", hint))
+    return problems
 
 
 def check_image_name(model: PlanFile, document: Document) -> list[Problem]:
@@ -857,10 +872,25 @@ def remarks(model: PlanFile, steps: tuple[StepUse, ...], images: tuple[Image, ..
         found.append("image.name has neither {run} nor {time}: the second build of a day finds its name taken")
     if any(use.name == "prefetch" for use in steps) and not images:
         found.append(f"the image list has nothing for {model.architecture}")
+    found += remarks_on_types(model)
     found += remarks_on_publishing(model)
     if model.base is not None and model.base.ami is None:
         found.append("base follows whatever is newest; base: {ami: ...} builds on the same image again")
     return tuple(found)
+
+
+def remarks_on_types(model: PlanFile) -> list[str]:
+    """Name the instance types that are not known here: mistyped ones, or newer ones than botocore has."""
+    from leptonami.target import known_types
+
+    known = known_types()
+    return [
+        " ".join(
+            filter(None, [f"builder.instance_types: {name} is not known to botocore;", near(name, sorted(known))])
+        ).rstrip(";")
+        for name in model.builder.instance_types
+        if name not in known
+    ]
 
 
 def remarks_on_publishing(model: PlanFile) -> list[str]:

@@ -19,14 +19,26 @@ Pure: nothing is called.
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 from leptonami.build import planner, preflight, requests
+from leptonami.build.names import EXPIRES
 from leptonami.errors import InputError
+from leptonami.statements import (
+    ACCOUNT,
+    EXAMPLE_RUN,
+    MANAGED_CHARACTERS,
+    Conditions,
+    Grants,
+    Policy,
+    Purpose,
+    Statement,
+    characters,
+    partition_of,
+)
 
 if TYPE_CHECKING:
     from leptonami.build.planner import Action
@@ -34,7 +46,10 @@ if TYPE_CHECKING:
 
 __all__ = [
     "ACCOUNT",
+    "DOCUMENT",
     "MANAGED_CHARACTERS",
+    "PURPOSES",
+    "USUAL",
     "Policy",
     "Purpose",
     "Statement",
@@ -42,220 +57,33 @@ __all__ = [
     "characters",
     "for_plan",
     "partition_of",
+    "sweep_looks",
+    "sweep_parts",
 ]
 
-Purpose = Literal["build", "publish", "sweep"]
-PURPOSES: tuple[Purpose, ...] = get_args(Purpose)
+PURPOSES: tuple[Purpose, ...] = ("build", "publish", "sweep", "images", "retire")
+# What a plan asks for, and cleaning up after it. Who builds need not be able to let finished images go.
+USUAL: tuple[Purpose, ...] = ("build", "publish", "sweep")
 
-# Stands for the account id where none was given.
-ACCOUNT = "ACCOUNT_ID"
-# Any run will do: the policy says what all runs of a plan have in common.
-EXAMPLE_RUN = "20261123-211500-a1b2c3"
 DOCUMENT = "AWS-RunShellScript"
 # Amazon's own images carry an alias beside their owner's id, and ec2:Owner may be either.
 # https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/iam-policies-for-amazon-ec2.html
 CANONICAL = "099720109477"
-
-# https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_iam-quotas.html: white space is not counted.
-MANAGED_CHARACTERS = 6_144
 ROLE_INLINE_CHARACTERS = 10_240
 
-# https://docs.aws.amazon.com/whitepapers/latest/aws-fault-isolation-boundaries/partitions.html, and botocore's
-# partitions.json, which a test compares this with.
-PARTITIONS = {
-    "cn-": "aws-cn",
-    "us-gov-": "aws-us-gov",
-    "us-iso-": "aws-iso",
-    "us-isob-": "aws-iso-b",
-    "us-isof-": "aws-iso-f",
-    "eu-isoe-": "aws-iso-e",
-    "eusc-": "aws-eusc",
-}
 
-Conditions = Mapping[str, Mapping[str, str | Sequence[str]]]
+class Ground(Grants):
+    """Where the policy of a plan holds, what a build of it calls, and the grants collected so far."""
 
-
-def partition_of(region: str) -> str:
-    """Give the partition of a region: `aws`, but for China, the governments' and the sovereign regions."""
-    return next((name for prefix, name in PARTITIONS.items() if region.startswith(prefix)), "aws")
-
-
-@dataclass(frozen=True)
-class Statement:
-    """One statement, always an Allow.
-
-    Attributes
-    ----------
-    sid
-        Its name in the document: letters and digits.
-    purposes
-        What it is for; build and sweep have some in common.
-    why
-        Why it is there, in a few words.
-    actions
-        `service:Operation`, each in full.
-    resources
-        ARNs with wildcards, or `*` where the service knows no resources for the actions.
-    conditions
-        As in the document: operator, then key, then value or values.
-    """
-
-    sid: str
-    purposes: tuple[Purpose, ...]
-    why: str
-    actions: tuple[str, ...]
-    resources: tuple[str, ...]
-    conditions: Conditions = field(default_factory=dict)
-
-    def as_dict(self) -> dict[str, Any]:
-        """Give it as it stands in a policy document."""
-        document: dict[str, Any] = {
-            "Sid": self.sid,
-            "Effect": "Allow",
-            "Action": self.actions[0] if len(self.actions) == 1 else list(self.actions),
-            "Resource": self.resources[0] if len(self.resources) == 1 else list(self.resources),
-        }
-        if self.conditions:
-            document["Condition"] = {
-                operator: {key: value if isinstance(value, str) else list(value) for key, value in pairs.items()}
-                for operator, pairs in self.conditions.items()
-            }
-        return document
-
-
-@dataclass(frozen=True)
-class Policy:
-    """What a plan needs: its statements, and what a reader should know about them."""
-
-    plan: str
-    statements: tuple[Statement, ...]
-    notes: tuple[str, ...]
-
-    def documents(self) -> tuple[dict[str, Any], ...]:
-        """Give policy documents, as few as the limit of a managed policy allows.
-
-        Raises
-        ------
-        InputError
-            If one statement alone is too long, as with hundreds of accounts.
-        """
-        documents: list[dict[str, Any]] = []
-        for statement in self.statements:
-            new = statement.as_dict()
-            if documents and characters(document([*documents[-1]["Statement"], new])) <= MANAGED_CHARACTERS:
-                documents[-1]["Statement"].append(new)
-                continue
-            documents.append(document([new]))
-            if (size := characters(documents[-1])) > MANAGED_CHARACTERS:
-                raise InputError(
-                    f"the statement {statement.sid} has {size} characters, a managed policy takes {MANAGED_CHARACTERS}",
-                    resource=self.plan,
-                    hint="split the plan, or share with an organization and not with single accounts",
-                )
-        return tuple(documents)
-
-    @property
-    def actions(self) -> frozenset[str]:
-        """Every action that is allowed."""
-        return frozenset(action for each in self.statements for action in each.actions)
-
-
-def document(statements: list[dict[str, Any]]) -> dict[str, Any]:
-    """Give a policy document."""
-    return {"Version": "2012-10-17", "Statement": statements}
-
-
-def characters(policy: Mapping[str, Any]) -> int:
-    """Count a document's characters as IAM does, which is without white space."""
-    return len(re.sub(r"\s", "", json.dumps(policy, ensure_ascii=False)))
-
-
-class Ground:
-    """Where the policy holds, and the grants collected so far."""
-
-    def __init__(self, plan: Plan, *, account: str, partition: str, builder_role: str | None) -> None:
-        self.plan, self.account, self.partition = plan, account, partition
+    def __init__(
+        self, plan: Plan, *, account: str = ACCOUNT, partition: str | None = None, builder_role: str | None = None
+    ) -> None:
+        super().__init__(plan.name, plan.region, account=account, partition=partition)
+        self.plan = plan
         outline = planner.outline(plan, preflight.imagine(plan, EXAMPLE_RUN), EXAMPLE_RUN)
         # What a build publishes at its end is `publish`'s, which asks for more than what it announces.
         self.actions = tuple(action for action in outline.actions if action.purpose != "publish")
         self.builder_role = builder_role
-        self.notes: list[str] = []
-        self._grants: dict[str, Statement] = {}
-
-    def arn(self, kind: str, name: str = "*", *, region: str | None = None) -> str:
-        """Give the ARN of an EC2 resource; images and snapshots have no account in theirs."""
-        account = "" if kind in {"image", "snapshot"} else self.account
-        return f"arn:{self.partition}:ec2:{region or self.plan.region}:{account}:{kind}/{name}"
-
-    def iam(self, kind: str, name: str) -> str:
-        """Give the ARN of a role or an instance profile."""
-        return f"arn:{self.partition}:iam::{self.account}:{kind}/{name}"
-
-    def parameter(self, name: str, *, region: str | None = None) -> str:
-        """Give the ARN of an SSM parameter; AWS's public ones belong to no account."""
-        account = "" if name.startswith("/aws/") else self.account
-        return f"arn:{self.partition}:ssm:{region or self.plan.region}:{account}:parameter{name}"
-
-    @property
-    def temporary(self) -> str:
-        """The name of a run's role and profile, with `?` for what differs from run to run."""
-        name = preflight.imagine(self.plan, EXAMPLE_RUN).names.temporary
-        return name.replace(EXAMPLE_RUN, re.sub(r"[0-9a-z]", "?", EXAMPLE_RUN))
-
-    @property
-    def requested(self) -> Conditions:
-        """The request must put the plan's tag on what it makes."""
-        return {"StringEquals": {"aws:RequestTag/leptonami:plan": self.plan.name}}
-
-    @property
-    def tagged(self) -> Conditions:
-        """The resource must carry the plan's tag."""
-        return {"StringEquals": {"aws:ResourceTag/leptonami:plan": self.plan.name}}
-
-    @property
-    def here(self) -> Conditions:
-        """The call must go to the plan's region."""
-        return {"StringEquals": {"aws:RequestedRegion": self.plan.region}}
-
-    def grant(
-        self,
-        sid: str,
-        why: str,
-        actions: str | Iterable[str],
-        resources: str | Iterable[str],
-        conditions: Conditions | None = None,
-        *,
-        purpose: Purpose = "build",
-    ) -> None:
-        """Add a grant; those with one name become one statement, and must agree on resources and conditions."""
-        new = Statement(
-            sid,
-            (purpose,),
-            why,
-            (actions,) if isinstance(actions, str) else tuple(actions),
-            (resources,) if isinstance(resources, str) else tuple(resources),
-            conditions or {},
-        )
-        old = self._grants.get(sid)
-        if old is not None:
-            if (old.resources, old.conditions) != (new.resources, new.conditions):
-                raise ValueError(f"two different grants are called {sid}")
-            new = replace(
-                old,
-                purposes=tuple(dict.fromkeys([*old.purposes, purpose])),
-                actions=tuple(sorted({*old.actions, *new.actions})),
-            )
-        self._grants[sid] = new
-
-    def look(self, *actions: str, purpose: Purpose = "build") -> None:
-        """Allow actions that read, and that know no resources."""
-        why = "reads; AWS knows no narrower resource for these"
-        self.grant("Look", why, actions, "*", self.here, purpose=purpose)
-
-    @property
-    def statements(self) -> tuple[Statement, ...]:
-        """What has been granted, in the order of the first grants."""
-        return tuple(self._grants.values())
 
 
 # What a build does ------------------------------------------------------------------------------------------------
@@ -329,8 +157,7 @@ def own_profile(ground: Ground) -> None:
 
 def pass_role(ground: Ground, role: str) -> None:
     """Allow handing a role to EC2, which is asked for beside the call that does it."""
-    service = "ec2.amazonaws.com.cn" if ground.partition == "aws-cn" else "ec2.amazonaws.com"
-    condition = {"StringEquals": {"iam:PassedToService": service}}
+    condition = {"StringEquals": {"iam:PassedToService": ground.service("ec2")}}
     ground.grant("PassRole", "the builder's role, to EC2 only", "iam:PassRole", ground.iam("role", role), condition)
 
 
@@ -376,6 +203,7 @@ def run_instances(ground: Ground) -> None:
     )
     interface = ground.arn("network-interface")
     ground.grant("LaunchInterface", "tagged", call, interface, ground.requested)
+    prolong(ground)
     if "IamInstanceProfile" in request:
         if plan.builder.instance_profile is None:
             pass_role(ground, ground.temporary)
@@ -392,6 +220,21 @@ def run_instances(ground: Ground) -> None:
             "the first spot instance of an account needs the service-linked role AWSServiceRoleForEC2Spot, which is "
             "made once (aws iam create-service-linked-role --aws-service-name spot.amazonaws.com) and is not in here"
         )
+
+
+def prolong(ground: Ground) -> None:
+    """Allow a run that goes on to set anew until when what it has made may stay, and no other tag."""
+    kinds = ["instance", "volume", "network-interface"]
+    if not ground.plan.builder.security_groups:
+        kinds.append("security-group")
+    conditions: Conditions = {
+        **ground.tagged,
+        "ForAllValues:StringEquals": {"aws:TagKeys": EXPIRES},
+        # ForAllValues holds of nothing too.
+        "Null": {"aws:TagKeys": "false"},
+    }
+    own = [ground.arn(kind) for kind in kinds]
+    ground.grant("ProlongOwn", "until when it may stay, when a run goes on", "ec2:CreateTags", own, conditions)
 
 
 def send_command(ground: Ground) -> None:
@@ -522,7 +365,7 @@ def rules(actions: Iterable[Action]) -> Iterable[Rule]:
     return found
 
 
-# What publishing and sweeping do ----------------------------------------------------------------------------------
+# What publishing, sweeping and retiring do --------------------------------------------------------------------------
 
 
 def publish(ground: Ground) -> None:
@@ -613,46 +456,103 @@ SNAPSHOT_CHANGES = {
 PARAMETER_CHANGES = {"ssm:GetParameterHistory", "ssm:ListTagsForResource", "ssm:PutParameter"}
 
 
-def sweep(ground: Ground) -> None:
-    """Allow finding what is tagged, and removing what is the plan's."""
-    looks = ["Images", "Instances", "NetworkInterfaces", "SecurityGroups", "Snapshots", "Volumes"]
+def sweep_looks(ground: Grants) -> None:
+    """Allow finding what is tagged, whatever made it: a sweep looks for all of it."""
+    looks = ["Images", "Instances", "LaunchTemplates", "NetworkInterfaces", "SecurityGroups", "Snapshots", "Volumes"]
     ground.look(*(f"ec2:Describe{each}" for each in looks), "ssm:ListCommands", purpose="sweep")
 
-    def grant(sid: str, why: str, actions: list[str], resources: list[str], conditions: Conditions | None) -> None:
-        ground.grant(sid, why, actions, resources, conditions, purpose="sweep")
-
+    grant = partial(ground.grant, purpose="sweep")
     # IAM is global: the region of these calls is us-east-1 wherever one is, so it says nothing.
     names = ["iam:ListInstanceProfiles", "iam:ListRoles"]
-    grant("LookForRoles", "reads; AWS knows no narrower resource for these", names, ["*"], None)
+    grant("LookForRoles", "reads; AWS knows no narrower resource for these", names, ["*"])
     own = [ground.iam(kind, ground.temporary) for kind in ("role", "instance-profile")]
-    reads = ["GetInstanceProfile", "GetRole", "ListAttachedRolePolicies", "ListRolePolicies"]
-    grant("LookAtRoles", "whose they are, and what they hold", [f"iam:{each}" for each in reads], own, None)
-    removals = ["iam:DeleteRole", "iam:DeleteRolePolicy", "iam:DetachRolePolicy"]
-    grant("OwnRole", "its removal, and that of its policies", removals, own[:1], None)
-    removals = ["iam:DeleteInstanceProfile", "iam:RemoveRoleFromInstanceProfile"]
-    grant("OwnProfile", "the role out of it, and its removal", removals, own[1:], None)
+    grant("LookAtRoles", "whose they are", ["iam:GetInstanceProfile", "iam:GetRole"], own)
+    grant("LookAtGroups", "what a benchmark left", ["eks:DescribeNodegroup"], [ground.nodegroups()])
+
+
+def sweep_parts(ground: Grants) -> None:
+    """Allow removing what builds and benchmarks both leave."""
+    grant = partial(ground.grant, purpose="sweep")
     why = "what still runs on a builder; AWS knows no narrower resource"
     grant("CancelScript", why, ["ssm:CancelCommand"], ["*"], ground.here)
     grant("OwnBuilder", "terminate it", ["ec2:TerminateInstances"], [ground.arn("instance")], ground.tagged)
+    loose, removals = ["volume", "network-interface"], ["ec2:DeleteVolume", "ec2:DeleteNetworkInterface"]
+    what = [ground.arn(each) for each in loose]
+    grant("LooseParts", "left without their instance", removals, what, ground.tagged)
+
+
+def sweep(ground: Ground) -> None:
+    """Allow finding what is tagged, and removing what is the plan's."""
+    sweep_looks(ground)
+
+    grant = partial(ground.grant, purpose="sweep")
+    own = [ground.iam(kind, ground.temporary) for kind in ("role", "instance-profile")]
+    removals = ["DeleteRole", "DeleteRolePolicy", "DetachRolePolicy", "ListAttachedRolePolicies", "ListRolePolicies"]
+    grant("OwnRole", "its removal, and that of its policies", [f"iam:{each}" for each in removals], own[:1], None)
+    removals = ["iam:DeleteInstanceProfile", "iam:RemoveRoleFromInstanceProfile"]
+    grant("OwnProfile", "the role out of it, and its removal", removals, own[1:], None)
     group = [ground.arn("security-group")]
     grant("OwnGroup", "its removal", ["ec2:DeleteSecurityGroup"], group, ground.tagged)
     made = [ground.arn("image"), ground.arn("snapshot")]
     discard = ["ec2:DeregisterImage", "ec2:DeleteSnapshot"]
     grant("DiscardImage", "an image that is not to be", discard, made, ground.tagged)
-    loose = [ground.arn("volume"), ground.arn("network-interface")]
-    grant(
-        "LooseParts",
-        "left without their instance",
-        ["ec2:DeleteVolume", "ec2:DeleteNetworkInterface"],
-        loose,
-        ground.tagged,
+    sweep_parts(ground)
+
+
+def images(ground: Ground, purpose: Purpose = "images") -> None:
+    """Allow listing the plan's images in its regions, and asking who uses them."""
+    plan = ground.plan
+    regions = [plan.region, *plan.publish.regions]
+
+    grant = partial(ground.grant, purpose=purpose)
+    everywhere: Conditions = {"StringEquals": {"aws:RequestedRegion": regions}}
+    reads = ["Images", "Instances", "LaunchTemplateVersions", "LaunchTemplates"]
+    looks = [*(f"ec2:Describe{each}" for each in reads), "ssm:DescribeParameters", *GROUP_LOOKS, "eks:ListClusters"]
+    grant("ImagesLook", "reads; AWS knows no narrower resource for these", looks, ["*"], everywhere)
+    own = [ground.arn("image", region=each) for each in regions]
+    grant("LastLaunch", "when it was last launched", ["ec2:DescribeImageAttribute"], own, ground.tagged)
+    clusters = [f"arn:{ground.partition}:eks:{each}:{ground.account}:cluster/*" for each in regions]
+    groups = [f"arn:{ground.partition}:eks:{each}:{ground.account}:nodegroup/*/*/*" for each in regions]
+    why = "which launch templates node groups name"
+    grant("NodeGroups", why, ["eks:ListNodegroups", "eks:DescribeNodegroup"], [*clusters, *groups], everywhere)
+    if names := parameters_of(ground, regions):
+        why = "which image the plan's parameters name"
+        grant("ReadParameters", why, ["ssm:GetParameter", "ssm:GetParameters"], names, None)
+    ground.notes.append(
+        "a launch template that names its image by a parameter (resolve:ssm:) of somebody else's needs "
+        "ssm:GetParameter for that one too; without it nobody can tell who uses an image, and retire lets none go"
     )
+
+
+def parameters_of(ground: Ground, regions: Sequence[str]) -> list[str]:
+    """Name the plan's parameters in some regions."""
+    from leptonami.publish.model import Order
+
+    name = Order.of_plan(ground.plan).parameter("*")
+    return [ground.parameter(name, region=each) for each in regions] if name is not None else []
+
+
+def retire(ground: Ground) -> None:
+    """Allow deprecating the plan's images, and letting them go with their snapshots and parameters."""
+    images(ground, "retire")
+    regions = [ground.plan.region, *ground.plan.publish.regions]
+    own = [ground.arn("image", region=each) for each in regions]
+    parts = [ground.arn("snapshot", region=each) for each in regions]
+    changes = ["ec2:EnableImageDeprecation", "ec2:DeregisterImage"]
+    ground.grant("RetireImage", "deprecated first, deregistered later", changes, own, ground.tagged, purpose="retire")
+    ground.grant("RetireSnapshot", "with their image", "ec2:DeleteSnapshot", parts, ground.tagged, purpose="retire")
+    if names := parameters_of(ground, regions):
+        why = "the parameter of its version"
+        ground.grant("RetireParameter", why, "ssm:DeleteParameters", names, ground.tagged, purpose="retire")
+
+
+GROUP_LOOKS = ["autoscaling:DescribeAutoScalingGroups", "autoscaling:DescribeLaunchConfigurations"]
 
 
 def for_plan(
     plan: Plan,
     *,
-    purposes: Iterable[Purpose] = PURPOSES,
+    purposes: Iterable[Purpose] = USUAL,
     account: str = ACCOUNT,
     partition: str | None = None,
     builder_role: str | None = None,
@@ -675,14 +575,9 @@ def for_plan(
     InputError
         If the account id, the partition or the role's name are not such.
     """
-    if account != ACCOUNT and re.fullmatch(r"[0-9]{12}", account) is None:
-        raise InputError(f"not an account id: {account!r}", resource="account", hint="twelve digits")
-    chosen = partition or partition_of(plan.region)
-    if re.fullmatch(r"aws(-[a-z]+)*", chosen) is None:
-        raise InputError(f"not a partition: {chosen!r}", resource="partition", hint="aws, aws-cn, aws-us-gov, ...")
     if builder_role is not None and re.fullmatch(r"[A-Za-z0-9_+=,.@/-]{1,512}", builder_role) is None:
         raise InputError(f"not a role's name: {builder_role!r}", resource="builder role", hint="its name, not its ARN")
-    ground = Ground(plan, account=account, partition=chosen, builder_role=builder_role)
+    ground = Ground(plan, account=account, partition=partition, builder_role=builder_role)
     wanted = set(purposes)
     if "build" in wanted:
         build(ground)
@@ -692,7 +587,11 @@ def for_plan(
         publish(ground)
     if "sweep" in wanted:
         sweep(ground)
-    return Policy(plan.name, ground.statements, tuple(ground.notes))
+    if "images" in wanted:
+        images(ground)
+    if "retire" in wanted:
+        retire(ground)
+    return Policy(plan.name, ground.statements, tuple(dict.fromkeys(ground.notes)))
 
 
 def builder_document(plan: Plan, *, partition: str | None = None) -> dict[str, Any]:

@@ -48,13 +48,15 @@ def parse_id(run_id: str) -> datetime:
         If it is not a run id. Run ids become folder names, tags and resource names, so nothing else is let through.
     """
     match = RUN_ID.fullmatch(run_id)
-    if match is None:
-        raise InputError(
-            f"not a run id: {run_id!r}",
-            resource="run",
-            hint="it looks like 20261123-211500-a1b2c3; leave it out for a new one",
-        )
-    return datetime.strptime(match[1], "%Y%m%d-%H%M%S").replace(tzinfo=UTC)
+    if match is not None:
+        # Digits in the right places may still be no time: 20261323-211500-a1b2c3.
+        with contextlib.suppress(ValueError):
+            return datetime.strptime(match[1], "%Y%m%d-%H%M%S").replace(tzinfo=UTC)
+    raise InputError(
+        f"not a run id: {run_id!r}",
+        resource="run",
+        hint="it looks like 20261123-211500-a1b2c3; leave it out for a new one",
+    )
 
 
 class Journal:
@@ -66,10 +68,15 @@ class Journal:
     def write(self, event: str, /, **details: Any) -> None:
         """Append a line and see it onto the disk."""
         line = json.dumps({"at": now().isoformat(), "event": event, **details}, default=str)
+        new = not self.path.exists()
         with self.path.open("a", encoding="utf-8") as file:
             file.write(line + "\n")
             file.flush()
             os.fsync(file.fileno())
+        if new:
+            # A file whose name is not on the disk is not there after a power cut, nor is a folder's.
+            for folder in (self.path.parent, self.path.parent.parent):
+                settle(folder)
 
     @contextlib.contextmanager
     def action(self, call: str, /, **details: Any) -> Iterator[dict[str, Any]]:
@@ -84,12 +91,13 @@ class Journal:
         self.write("done", action=call, **outcome)
 
     def read(self) -> list[dict[str, Any]]:
-        """Read every whole line; one that was cut off by a crash is left out."""
+        """Read every whole line; one that was cut off by a crash, or is no JSON for another reason, is left out."""
         if not self.path.exists():
             return []
         entries = []
         for line in self.path.read_text(encoding="utf-8", errors="replace").split("\n"):
-            with contextlib.suppress(json.JSONDecodeError):
+            # ValueError: also of a number with too many digits. RecursionError: of what is nested too deep.
+            with contextlib.suppress(ValueError, RecursionError):
                 entry = json.loads(line)
                 if isinstance(entry, dict):
                     entries.append(entry)
@@ -184,6 +192,17 @@ class Run:
             yield
 
     @property
+    def lock_number(self) -> int | None:
+        """The number that the file system gave the lock's file, which a copy of the folder has not; None if it is gone.
+
+        A lock says nothing about who works with another copy of the folder, on this machine or elsewhere.
+        """
+        try:
+            return (self.folder / "lock").stat().st_ino
+        except OSError:
+            return None
+
+    @property
     def journal(self) -> Journal:
         """The run's journal."""
         return Journal(self.folder / "journal.jsonl")
@@ -231,6 +250,15 @@ class Run:
         return path
 
 
+def settle(folder: Path) -> None:
+    """See the names in a folder onto the disk."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
 def write_whole(path: Path, text: str) -> None:
     """Write a file so that a crash leaves the old one or the new one."""
     with tempfile.NamedTemporaryFile(
@@ -240,3 +268,4 @@ def write_whole(path: Path, text: str) -> None:
         file.flush()
         os.fsync(file.fileno())
     Path(file.name).replace(path)
+    settle(path.parent)

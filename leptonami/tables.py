@@ -56,7 +56,9 @@ class Table:
 
         return pd.DataFrame(list(self.rows), columns=list(self.columns))
 
-    def _html(self) -> str:
+    @property
+    def html(self) -> str:
+        """The same as HTML; every cell is text."""
         head = "".join(f'<th scope="col">{html.escape(each)}</th>' for each in self.columns)
         body = "".join(
             "<tr>" + "".join(f"<td>{html.escape(cell)}</td>" for cell in row) + "</tr>\n" for row in self.rows
@@ -80,7 +82,7 @@ class Table:
 
     def _repr_mimebundle_(self, **_: Any) -> tuple[dict[str, str], dict[str, Any]]:
         about = {"role": "table", "provenance": self.provenance}
-        return {"text/html": self._html(), "text/plain": repr(self)}, {"leptonami": about}
+        return {"text/html": self.html, "text/plain": repr(self)}, {"leptonami": about}
 
 
 def facts(

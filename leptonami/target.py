@@ -8,6 +8,7 @@ and the translation of errors from AWS are set here and nowhere else. Whether wh
 from __future__ import annotations
 
 import difflib
+import functools
 import ipaddress
 import os
 import threading
@@ -22,7 +23,9 @@ from leptonami.errors import BuildError, CredentialsError, InputError, Leptonami
 
 if TYPE_CHECKING:
     import boto3
+    from types_boto3_autoscaling import AutoScalingClient
     from types_boto3_ec2 import EC2Client
+    from types_boto3_eks import EKSClient
     from types_boto3_iam import IAMClient
     from types_boto3_ssm import SSMClient
     from types_boto3_sts import STSClient
@@ -189,7 +192,9 @@ class Target:
     @overload
     def client(self, service: Literal["sts"], region: str | None = None) -> STSClient: ...
     @overload
-    def client(self, service: Literal["autoscaling", "eks"], region: str | None = None) -> Any: ...
+    def client(self, service: Literal["autoscaling"], region: str | None = None) -> AutoScalingClient: ...
+    @overload
+    def client(self, service: Literal["eks"], region: str | None = None) -> EKSClient: ...
 
     def client(self, service: str, region: str | None = None, *, attempts: int = 8) -> Any:
         """Give the client of a service, made once: standard retries (`attempts` in all), and time-outs that end."""
@@ -355,15 +360,37 @@ def is_loopback(url: str) -> bool:
         return host == "localhost"
 
 
+@functools.cache
+def known_regions() -> tuple[str, ...]:
+    """Name the regions with EC2 that botocore knows, of all partitions. Reads its files; calls nothing."""
+    from botocore.loaders import Loader
+
+    found: list[str] = []
+    for partition in Loader().load_data("endpoints")["partitions"]:
+        endpoints = partition["services"].get("ec2", {}).get("endpoints", {})
+        found += [name for name in partition["regions"] if name in endpoints]
+    return tuple(found)
+
+
+@functools.cache
+def known_types() -> frozenset[str]:
+    """Name the instance types that botocore knows. EC2 may have newer ones."""
+    from botocore.loaders import Loader
+
+    return frozenset(Loader().load_service_model("ec2", "service-2")["shapes"]["InstanceType"]["enum"])
+
+
 def check_region(session: boto3.Session, region: str) -> None:
-    """Refuse a region that botocore does not know.
+    """Refuse a region that botocore does not know, its own files or those that the session has beside them.
 
     Raises
     ------
     InputError
         With the nearest names.
     """
-    known: list[str] = []
+    known: list[str] = [*known_regions()]
+    if region in known:
+        return
     for partition in session.get_available_partitions():
         known += session.get_available_regions("ec2", partition_name=partition)
     if region in known:

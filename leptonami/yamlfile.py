@@ -309,12 +309,11 @@ def parse(text: str, *, name: str = "<text>", what: str = "file") -> Document:
 
     document = Document(name)
     try:
-        check_events(text, document)
-        loader = make_loader(text)
         try:
-            root = loader.get_single_node()
-        finally:
-            loader.dispose()
+            root = compose(text, document, getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+        except yaml.YAMLError:
+            # libyaml takes a tenth of the time. PyYAML's own parser says better what is wrong.
+            root = compose(text, document, yaml.SafeLoader)
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         detail = " ".join(part for part in (error.context, error.problem) if part)
@@ -343,12 +342,29 @@ def advice(detail: str) -> str | None:
     return None
 
 
-def check_events(text: str, document: Document) -> None:
+def compose(text: str, document: Document, parser: type[Any]) -> yaml.Node | None:
+    """Read text with one of PyYAML's loaders as nodes, within the limits."""
+    check_events(text, document, parser)
+
+    class Loader(parser):  # type: ignore[misc]
+        """Takes every plain value for text: what it is gets decided in `scalar`."""
+
+        yaml_implicit_resolvers: dict[str, Any] = {}  # noqa: RUF012 - the name and the type are PyYAML's
+
+    loader = Loader(text)
+    try:
+        root: yaml.Node | None = loader.get_single_node()
+        return root
+    finally:
+        loader.dispose()
+
+
+def check_events(text: str, document: Document, parser: type[Any]) -> None:
     """Go through the file as events, without building anything, and stop at whatever is beyond the limits."""
     import yaml
 
     depth = nodes = documents = 0
-    for event in yaml.parse(text, Loader=yaml.SafeLoader):
+    for event in yaml.parse(text, Loader=parser):
         mark = event.start_mark
         line = mark.line + 1 if mark else 1
         where = f"{document.name}:{line}"
@@ -369,16 +385,6 @@ def check_events(text: str, document: Document) -> None:
         tag = getattr(event, "tag", None)
         if tag not in (None, "!"):
             raise InputError(f"tags are not used here: {printable(tag, 80)}", resource=where, hint="leave the tag out")
-
-
-def make_loader(text: str) -> Any:
-    """Make a loader which takes every plain value for text: what it is gets decided in `scalar`."""
-    import yaml
-
-    class Loader(yaml.SafeLoader):
-        yaml_implicit_resolvers: dict[str, Any] = {}  # noqa: RUF012 - the name and the type are PyYAML's
-
-    return Loader(text)
 
 
 def construct(node: yaml.Node, location: Location, document: Document, budget: list[int]) -> Any:
@@ -416,7 +422,7 @@ def mapping(node: yaml.MappingNode, location: Location, document: Document, budg
             continue
         key = key_node.value
         place = (*location, key)
-        if key_node.style is None and (key == "<<" or not is_text(key)):
+        if not key_node.style and (key == "<<" or not is_text(key)):
             hint = "write the values out" if key == "<<" else f"write it as {quoted(key)}"
             what = "merge keys (<<) are not used here" if key == "<<" else f"a key must be text: {key or 'nothing'}"
             document.problems.append(Problem(place, where, what, hint))
@@ -445,7 +451,7 @@ def scalar(node: yaml.ScalarNode, location: Location, document: Document) -> Any
     """Decide what a single value is."""
     text = str(node.value)
     constants: Mapping[str, bool | None] = {"": None, "~": None, "null": None, "true": True, "false": False}
-    if node.style is not None or (is_text(text) and text not in constants):
+    if node.style or (is_text(text) and text not in constants):
         return text
     if text in constants:
         return constants[text]
