@@ -243,8 +243,10 @@ class Cluster:
     def _seen(self, plural: str, obj: Object, *, gone: bool) -> None:
         place, name = place_of(obj)
         entry = self._entries[plural].setdefault((place, name), Entry())
-        if self._fresher(entry, obj) and gone:
-            entry.base = None
+        if gone and version_of(obj) >= entry.version:
+            entry.version, entry.base = version_of(obj), None
+        elif not gone:
+            self._fresher(entry, obj)
         self._show(plural, place, name, entry)
 
     def _relisted(self, plural: str, objects: list[Object]) -> None:
@@ -256,13 +258,15 @@ class Cluster:
                 entry.base = None
                 self._show(plural, place, name, entry)
 
-    def _fresher(self, entry: Entry, obj: Object) -> bool:
-        """Take an object of the server's unless a later one is known. Versions are comparable: KEP-5504."""
-        version = int(obj["metadata"]["resourceVersion"])
-        if version < entry.version:
-            return False
-        entry.version, entry.base = version, obj
-        return True
+    def _fresher(self, entry: Entry, obj: Object) -> None:
+        """Take an object of the server's unless this or a later one is known. Versions are comparable: KEP-5504.
+
+        Of two that say the same version the first counts: a binding's answer has none, and what it did must not be
+        undone by the event of the pod's creation, which may come later than the answers to both.
+        """
+        version = version_of(obj)
+        if version > entry.version or (version == entry.version and entry.base is None):
+            entry.version, entry.base = version, obj
 
     def _show(self, plural: str, place: str, name: str, entry: Entry) -> None:
         """Work out the view anew, and keep the indexes and the changes by it."""
@@ -304,6 +308,11 @@ def owner_of(obj: Object | None) -> str:
     """Give the uid of an object's controller; "" if it has none."""
     references = ((obj or {}).get("metadata") or {}).get("ownerReferences") or ()
     return next((str(each["uid"]) for each in references if each.get("controller")), "")
+
+
+def version_of(obj: Object) -> int:
+    """Give an object's version."""
+    return int(obj["metadata"]["resourceVersion"])
 
 
 def place_of(obj: Object) -> tuple[str, str]:

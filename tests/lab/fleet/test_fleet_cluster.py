@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from collections import deque
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ import pytest
 from leptonami.lab import kube
 from leptonami.lab.fleet.api import Api, Refused, connect
 from leptonami.lab.fleet.cluster import Cluster
+from leptonami.lab.fleet.writes import Write
 
 PLURALS = (("", "v1", "pods"), ("", "v1", "nodes"), ("", "v1", "configmaps"), ("example.org", "v1", "things"))
 
@@ -132,6 +134,20 @@ def test_pods_are_found_by_node_and_by_owner(cluster: Cluster) -> None:
     cluster.delete("pods", "default", name, 0)
     assert cluster.by_node("n1") == cluster.by_owner(uid) == []
     settle(cluster, lambda: not cluster.all("pods"))
+
+
+def test_a_late_event_of_its_creation_does_not_unbind_a_pod(cluster: Cluster, api: Api) -> None:
+    name = cluster.create("pods", pod())
+    settle(cluster)
+    created = api.ask("GET", f"/api/v1/namespaces/default/pods/{name}")
+    # The watch is slow: both answers are in before the event of the creation.
+    carried, cluster.carrier.inbox = cluster.carrier.inbox, deque()
+    write = Write("bind", cluster.resources["pods"], "default", name, "binding", {"target": {"name": "n1"}})
+    cluster._entries["pods"]["default", name].flying = write
+    cluster.carrier.inbox.extend([("pods", "answer", (write, {"kind": "Status"}, 201)), ("pods", "ADDED", created)])
+    cluster.sync()
+    cluster.carrier.inbox = carried
+    assert [each["metadata"]["name"] for each in cluster.by_node("n1")] == [name]
 
 
 def test_a_deletion_hits_only_the_object_that_was_meant(cluster: Cluster, api: Api) -> None:
