@@ -30,3 +30,20 @@ def write(path: Path, *cells: Any, **metadata: Any) -> Path:
 
 def read(path: Path) -> Any:
     return nbformat.read(path, as_version=4)
+
+
+SLEEPER = """
+import time
+from pathlib import Path
+try:
+    Path({begun!r}).touch()
+    time.sleep(60)
+finally:
+    time.sleep({cleaning})
+    Path({clean!r}).touch()
+"""
+
+
+def sleeper(begun: Path, clean: Path, cleaning: float = 0.3) -> str:
+    """Give a cell that says that it has begun, sleeps, and says that it has cleaned up, however soon it is stopped."""
+    return SLEEPER.format(begun=str(begun), clean=str(clean), cleaning=cleaning)

@@ -340,25 +340,13 @@ def test_a_shell_failure_that_raised_nothing_is_found(tmp_path: Path) -> None:
     assert "exited with 2" in str(outcome.error)
 
 
-SLEEPER = """
-import time
-from pathlib import Path
-Path({started!r}).touch()
-try:
-    time.sleep(60)
-finally:
-    time.sleep({cleaning})
-    Path({clean!r}).touch()
-"""
-
-
 @pytest.fixture
 def started(tmp_path: Path) -> Callable[..., SimpleNamespace]:
     """Start `leptonami run` as a process of its own, and wait until its cell is running."""
 
     def go(cleaning: float = 0.5, *options: str) -> SimpleNamespace:
         begun, clean = tmp_path / "begun", tmp_path / "clean"
-        source = SLEEPER.format(started=str(begun), clean=str(clean), cleaning=cleaning)
+        source = notebooks.sleeper(begun, clean, cleaning)
         path = notebooks.write(tmp_path / "sleep.ipynb", notebooks.text("# T"), source, "1")
         process = subprocess.Popen(
             [sys.executable, "-m", "leptonami", "run", str(path), "--output", str(tmp_path / "out"), *options],

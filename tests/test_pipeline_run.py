@@ -127,21 +127,9 @@ def wait_for(path: Path, seconds: int = 30) -> str:
     )
 
 
-SLEEPER = """
-import time
-from pathlib import Path
-Path({begun!r}).touch()
-try:
-    time.sleep(60)
-finally:
-    time.sleep({cleaning})
-    Path({clean!r}).touch()
-"""
-
-
 def sleeper(folder: Path, name: str, cleaning: float = 0.3) -> str:
     """A cell that says that it has begun, sleeps, and says that it has cleaned up."""
-    return SLEEPER.format(begun=str(folder / f"begun-{name}"), clean=str(folder / f"clean-{name}"), cleaning=cleaning)
+    return notebooks.sleeper(folder / f"begun-{name}", folder / f"clean-{name}", cleaning)
 
 
 def test_all_go_into_one_run_folder(made: Made) -> None:
