@@ -213,8 +213,7 @@ def found_in(
             )
             yield Finding(each.health, each.why, each.proof, f"read the log of {each.pod}", issues)
     if state.no_nfd_label:
-        text = "no node has an NFD label of an NVIDIA device, so the operator does nothing"
-        yield Finding(Health.BROKEN, text, state.no_nfd_label, "see that node feature discovery runs", ("K06",))
+        yield unlabelled(state, "no node has an NFD label of an NVIDIA device", state.no_nfd_label)
     if state.no_policy:
         text, remedy = "there is no ClusterPolicy, so the operator does nothing", "install the operator's chart whole"
         yield Finding(Health.BROKEN, text, state.no_policy, remedy)
@@ -243,10 +242,7 @@ def of_policy(state: OperatorState) -> Iterator[Finding]:
     reason = ready.reason if ready else ""
     if reason == "NFDLabelsMissing":
         text = f"the ClusterPolicy is {policy.state}, but for the reason NFDLabelsMissing: no node has the label"
-        if came := recent(state):
-            yield Finding(Health.WAITING, f"{text} yet: {came}", policy.proof, WAIT)
-        else:
-            yield Finding(Health.BROKEN, text, policy.proof, "see that node feature discovery runs", ("K06",))
+        yield unlabelled(state, text, policy.proof)
     elif reason == "NoGPUNodes":
         text = f"the ClusterPolicy is {policy.state}, but for the reason NoGPUNodes: there is nothing to be ready"
         yield Finding(Health.NOT_DETERMINED, text, policy.proof)
@@ -261,6 +257,15 @@ def of_policy(state: OperatorState) -> Iterator[Finding]:
         yield Finding(
             waits, f"the ClusterPolicy is {policy.state}{told}", policy.proof, "read the gpu-operator pod's log"
         )
+
+
+def unlabelled(state: OperatorState, text: str, proof: Proof) -> Finding:
+    """Judge that no node has NFD's label, without which the operator does nothing: it comes some time after a node."""
+    if came := recent(state):
+        return Finding(Health.WAITING, f"{text} yet: {came}", proof, WAIT)
+    return Finding(
+        Health.BROKEN, f"{text}, so the operator does nothing", proof, "see that node feature discovery runs", ("K06",)
+    )
 
 
 def of_sets(state: OperatorState) -> Iterator[Finding]:

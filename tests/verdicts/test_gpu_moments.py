@@ -82,6 +82,17 @@ def test_the_policy_misses_labels_that_are_about_to_come() -> None:
     assert verdict.wrong and "K06" in verdict.issues
 
 
+def test_a_must_gather_taken_before_the_labels_can_be_there() -> None:
+    gave_up = "FATAL: could not find nodes with NVIDIA PCI labels"
+    verdict = judge(unlabelled(), make.pod(NFD, created=ago(10)), **{"must-gather__log": gave_up})
+    assert verdict.state is Health.WAITING
+    assert "K06" not in verdict.issues
+    later = judge(unlabelled(), make.pod(NFD), **{"must-gather__log": gave_up})
+    assert later.wrong and "K06" in later.issues
+    alone = judge(**{"must-gather__log": gave_up})
+    assert alone.wrong and "K06" in alone.issues
+
+
 @pytest.mark.parametrize(
     ("age", "counted", "state"),
     [
