@@ -44,8 +44,8 @@ class Carrier:
     Attributes
     ----------
     inbox
-        (plural, what, value): `listed` with all objects; `answer` with the write, the object if there is one, and the
-        status; else a watch's ADDED, MODIFIED or DELETED with the object.
+        (plural, what, value): `listed` with the list's version and all objects; `answer` with the write, the object if
+        there is one, and the status; else a watch's ADDED, MODIFIED or DELETED with the object.
     sent
         How many writes were answered.
     """
@@ -63,6 +63,9 @@ class Carrier:
         self._turns: dict[int, float] = {FIRST: 0.0, LATER: 0.0}
         self._turn = 0.0
         self._lock = threading.Lock()
+        # Of each object with a write under way, those that come after it: an event is made before it is counted.
+        self._behind: dict[tuple[str, str, str], deque[Write]] = {}
+        self._places: dict[str, str] = {}  # the version that each watch has come to
         self._listed = {plural: threading.Event() for plural in self.resources}
         self._stopping = threading.Event()
         self._watches: set[Any] = set()
@@ -120,58 +123,71 @@ class Carrier:
     def _read(self, plural: str) -> None:
         """List and watch one resource, for ever."""
         path = self.resources[plural].path()
-        version = ""
         while not self._stopping.is_set():
             try:
-                if not version:
+                if plural not in self._places:
                     found: list[Object] = []
+                    version = ""
                     for page in self.api.pages(path):
                         found += map(slim, page.get("items") or [])
                         version = version or str(page["metadata"]["resourceVersion"])
-                    self._deliver(plural, "listed", found)
+                    self._deliver(plural, "listed", (int(version), found))
                     self._listed[plural].set()
-                version = self._follow(plural, path, version)
+                    self._places[plural] = version
+                self._follow(plural, path)
             except Refused as problem:
                 absent = problem.status == 404
                 if absent:
                     self._listed[plural].set()
                 if problem.status != 0:
-                    version = ""
+                    self._places.pop(plural, None)
                 self._stopping.wait(ABSENT_S if absent else RELIST_S)
             except Exception:  # a connection that broke in the middle of a line, as any other end of it
                 if self._stopping.is_set():
                     return
                 self._stopping.wait(RELIST_S)
 
-    def _follow(self, plural: str, path: str, version: str) -> str:
-        """Watch until the server ends it, and give the version to go on from; "" to list again."""
-        answer = self.api.watch(path, {"resourceVersion": version}, WATCH_S)
+    def _follow(self, plural: str, path: str) -> None:
+        """Watch until the server ends it or the connection breaks, and note how far that was; not if it is no use."""
+        answer = self.api.watch(path, {"resourceVersion": self._places[plural]}, WATCH_S)
         self._watches.add(answer)
         try:
             if self._stopping.is_set():  # `close` did not know of it yet
-                return ""
+                return
             for block in events(answer):
                 for each in block:
                     what, obj = each["type"], each["object"]
                     if what == "ERROR":
-                        return ""
-                    version = obj["metadata"]["resourceVersion"]
+                        del self._places[plural]
+                        return
                     if what != "BOOKMARK":
                         self.inbox.append((plural, what, slim(obj)))
+                    self._places[plural] = obj["metadata"]["resourceVersion"]
                 self.changed.set()
         finally:
             self._watches.discard(answer)
             answer.close()
-        return version
 
     def _send(self) -> None:
-        """Send writes, one after the other."""
-        while (write := self.take()) is not None:
-            answer, status = self._sent(write)
-            self.sent += 1
-            if write.resource is self.resources.get(write.resource.plural):
-                self._deliver(write.resource.plural, "answer", (write, answer, status))
-            self._outbox.task_done()
+        """Send writes, one after the other; one of an object that somebody is sending a write of is left to them."""
+        while (taken := self.take()) is not None:
+            about = taken.resource.plural, taken.namespace, taken.name
+            with self._lock:
+                if about in self._behind:
+                    self._behind[about].append(taken)
+                    continue
+                behind = self._behind[about] = deque([taken])
+            while behind:
+                write = behind[0]
+                answer, status = self._sent(write)
+                with self._lock:
+                    self.sent += 1
+                    behind.popleft()
+                    if not behind:
+                        del self._behind[about]
+                if write.resource is self.resources.get(write.resource.plural):
+                    self._deliver(write.resource.plural, "answer", (write, answer, status))
+                self._outbox.task_done()
 
     def _sent(self, write: Write) -> tuple[Object | None, int]:
         method, path, body, kind = write.request()

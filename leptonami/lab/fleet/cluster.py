@@ -35,6 +35,7 @@ class Entry:
     view: Object | None = None
     flying: Write | None = None
     waiting: list[Write] = field(default_factory=list)
+    ended: str = ""  # the uid of an object that the server has deleted for us, and whose end the watch has yet to tell
 
 
 class Cluster:
@@ -188,7 +189,7 @@ class Cluster:
             plural, what, value = self.carrier.inbox.popleft()
             match what:
                 case "listed":
-                    self._relisted(plural, value)
+                    self._relisted(plural, *value)
                 case "answer":
                     self._answered(*value)
                 case _:
@@ -232,7 +233,7 @@ class Cluster:
         if answer is not None and answer.get("kind") != "Status" and not ended(write, answer):
             self._fresher(entry, answer)
         elif write.verb == "delete" and (answer is not None or status == 404):
-            entry.base = None
+            self._deleted(entry, write)
         elif write.verb == "bind" and answer is not None:
             entry.base = write.shown(entry.base)  # the answer is no pod; the watch will bring it
         elif answer is None:
@@ -243,28 +244,43 @@ class Cluster:
     def _seen(self, plural: str, obj: Object, *, gone: bool) -> None:
         place, name = place_of(obj)
         entry = self._entries[plural].setdefault((place, name), Entry())
-        if gone and version_of(obj) >= entry.version:
-            entry.version, entry.base = version_of(obj), None
-        elif not gone:
+        if not gone:
             self._fresher(entry, obj)
+        else:
+            if entry.ended == uid_of(obj):
+                entry.ended = ""
+            if version_of(obj) >= entry.version:
+                entry.version, entry.base = version_of(obj), None
         self._show(plural, place, name, entry)
 
-    def _relisted(self, plural: str, objects: list[Object]) -> None:
+    def _relisted(self, plural: str, version: int, objects: list[Object]) -> None:
+        """Take in a list. What an answer has brought since it was made is not missing from it."""
         found = {place_of(obj) for obj in objects}
         for obj in objects:
             self._seen(plural, obj, gone=False)
         for (place, name), entry in list(self._entries[plural].items()):
-            if (place, name) not in found and entry.base is not None:
-                entry.base = None
+            there = entry.base is not None or entry.ended
+            if there and (place, name) not in found and entry.version <= version:
+                entry.base, entry.ended = None, ""
                 self._show(plural, place, name, entry)
+
+    def _deleted(self, entry: Entry, write: Write) -> None:
+        """Forget an object that a deletion has ended: the one that was meant, not one that came after it."""
+        meant = (write.body.get("preconditions") or {}).get("uid")
+        if entry.base is not None and meant in {None, uid_of(entry.base)}:
+            entry.ended, entry.base = uid_of(entry.base), None
 
     def _fresher(self, entry: Entry, obj: Object) -> None:
         """Take an object of the server's unless this or a later one is known. Versions are comparable: KEP-5504.
 
-        Of two that say the same version the first counts: a binding's answer has none, and what it did must not be
-        undone by the event of the pod's creation, which may come later than the answers to both.
+        An answer may be here before the events of what was earlier, and two say no version: a binding's and a
+        deletion's. Nothing undoes either, so a pod that is not bound any more, or an object that is there again under
+        the same uid, is an earlier one.
         """
         version = version_of(obj)
+        unbound = entry.base is not None and node_of(entry.base) and not node_of(obj)
+        if uid_of(obj) == entry.ended or (unbound and uid_of(obj) == uid_of(entry.base)):
+            return
         if version > entry.version or (version == entry.version and entry.base is None):
             entry.version, entry.base = version, obj
 
@@ -279,7 +295,7 @@ class Cluster:
             if not self.changed.is_set():
                 self.changed.set()
             self._index(plural, place, name, before, view)
-        if view is None and entry.flying is None and not entry.waiting:
+        if view is None and entry.flying is None and not entry.waiting and not entry.ended:
             self._entries[plural].pop((place, name), None)
 
     def _index(self, plural: str, place: str, name: str, before: Object | None, view: Object | None) -> None:
@@ -300,14 +316,23 @@ class Cluster:
     ) -> Iterator[tuple[str, str, Any, Any]]:
         yield owner_of(before), owner_of(view), self._by_owner, (plural, place, name)
         if plural == "pods":
-            old, new = ((obj or {}).get("spec", {}).get("nodeName") or "" for obj in (before, view))
-            yield old, new, self._by_node, (place, name)
+            yield node_of(before), node_of(view), self._by_node, (place, name)
 
 
 def owner_of(obj: Object | None) -> str:
     """Give the uid of an object's controller; "" if it has none."""
     references = ((obj or {}).get("metadata") or {}).get("ownerReferences") or ()
     return next((str(each["uid"]) for each in references if each.get("controller")), "")
+
+
+def node_of(obj: Object | None) -> str:
+    """Give the node that a pod is bound to; "" if it is to none."""
+    return str((obj or {}).get("spec", {}).get("nodeName") or "")
+
+
+def uid_of(obj: Object | None) -> str:
+    """Give an object's uid; "" before the server has given it one."""
+    return str((obj or {}).get("metadata", {}).get("uid") or "")
 
 
 def version_of(obj: Object) -> int:

@@ -132,8 +132,11 @@ class Loop:
     def run(self, stop: threading.Event) -> None:
         """Run until `stop` is set; setting `cluster.changed` after it ends the wait."""
         due = [0.0] * len(self.controllers)
-        while not stop.is_set():
+        while True:
+            # In this order: who sets both after we have looked is noticed by the wait, who did before it by the look.
             self.cluster.changed.clear()
+            if stop.is_set():
+                return
             self.cluster.sync()
             changes = self.cluster.changes()
             for number, controller in enumerate(self.controllers):

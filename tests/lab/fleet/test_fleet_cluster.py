@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import json
+import threading
 import time
-from collections import deque
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
 from leptonami.lab import kube
-from leptonami.lab.fleet.api import Api, Refused, connect
+from leptonami.lab.fleet.api import Api, Refused, Resource, connect
+from leptonami.lab.fleet.carrier import LATER, Carrier
 from leptonami.lab.fleet.cluster import Cluster
 from leptonami.lab.fleet.writes import Write
 
@@ -136,18 +137,185 @@ def test_pods_are_found_by_node_and_by_owner(cluster: Cluster) -> None:
     settle(cluster, lambda: not cluster.all("pods"))
 
 
-def test_a_late_event_of_its_creation_does_not_unbind_a_pod(cluster: Cluster, api: Api) -> None:
-    name = cluster.create("pods", pod())
-    settle(cluster)
-    created = api.ask("GET", f"/api/v1/namespaces/default/pods/{name}")
-    # The watch is slow: both answers are in before the event of the creation.
-    carried, cluster.carrier.inbox = cluster.carrier.inbox, deque()
-    write = Write("bind", cluster.resources["pods"], "default", name, "binding", {"target": {"name": "n1"}})
-    cluster._entries["pods"]["default", name].flying = write
-    cluster.carrier.inbox.extend([("pods", "answer", (write, {"kind": "Status"}, 201)), ("pods", "ADDED", created)])
-    cluster.sync()
-    cluster.carrier.inbox = carried
-    assert [each["metadata"]["name"] for each in cluster.by_node("n1")] == [name]
+class Slow:
+    """A cluster whose senders and watches are the test: what it was to send, and what comes in, in whatever order."""
+
+    def __init__(self) -> None:
+        self.cluster = Cluster(cast(Any, None), PLURALS)
+
+    def sent(self) -> Write:
+        """Give what was to be sent next."""
+        found = self.cluster.carrier.take()
+        assert found
+        return found
+
+    def answer(self, write: Write, answer: Any, status: int = 200) -> None:
+        self.come("answer", (write, answer, status))
+
+    def come(self, what: str, value: Any) -> None:
+        self.cluster.carrier.inbox.append(("pods", what, value))
+        self.cluster.sync()
+
+    def names(self) -> list[str]:
+        return [each["metadata"]["name"] for each in self.cluster.all("pods")]
+
+    def made(self, version: int = 5) -> dict[str, Any]:
+        """Make a pod, of whose creation there is the answer and not yet the event."""
+        self.cluster.create("pods", pod("p"))
+        found = held(version)
+        self.answer(self.sent(), found)
+        return found
+
+
+def held(version: int, uid: str = "u1", name: str = "p", **spec: Any) -> dict[str, Any]:
+    """Give a pod as a server has it."""
+    found = pod(name, uid=uid, resourceVersion=str(version))
+    return {**found, "spec": {**found["spec"], **spec}}
+
+
+SUCCESS = {"kind": "Status", "status": "Success"}
+
+
+@pytest.mark.parametrize("late", [5, 6])  # of the creation; of what somebody else changed before the binding
+def test_a_late_event_from_before_its_binding_does_not_unbind_a_pod(late: int) -> None:
+    slow = Slow()
+    slow.cluster.bind(slow.made(5), "n1")
+    slow.answer(slow.sent(), SUCCESS, 201)
+    slow.come("ADDED", held(late))
+    assert [each["metadata"]["name"] for each in slow.cluster.by_node("n1")] == ["p"]
+    slow.come("MODIFIED", held(7, nodeName="n1", hostname="h"))
+    assert slow.cluster.by_node("n1")[0]["spec"]["hostname"] == "h"
+
+
+@pytest.mark.parametrize(("answer", "status"), [(held(7), 200), (SUCCESS, 200), (None, 404)])
+def test_late_events_do_not_bring_back_what_was_deleted(answer: Any, status: int) -> None:
+    slow = Slow()
+    slow.made(5)
+    slow.cluster.changes()
+    slow.cluster.delete("pods", "default", "p", 0)
+    slow.answer(slow.sent(), answer, status)
+    slow.come("ADDED", held(5))
+    slow.come("MODIFIED", held(6))
+    slow.come("listed", (6, [held(6)]))
+    assert slow.names() == []
+    slow.come("DELETED", held(7))
+    assert slow.names() == [] and not slow.cluster._entries["pods"]
+    slow.come("ADDED", held(8, "u2"))
+    assert slow.names() == ["p"]
+
+
+def test_what_comes_after_a_deleted_object_under_its_name_is_seen_whatever_comes_first() -> None:
+    slow = Slow()
+    slow.made(5)
+    slow.cluster.delete("pods", "default", "p", 0)
+    slow.answer(slow.sent(), held(6))
+    slow.cluster.create("pods", pod("p"))
+    slow.answer(slow.sent(), held(7, "u2"))
+    slow.come("DELETED", held(6))
+    assert slow.cluster.all("pods")[0]["metadata"]["uid"] == "u2"
+    # The other way round: the watch has told of the new one before the answer says that the old one is gone.
+    slow.cluster.delete("pods", "default", "p", 0)
+    late = slow.sent()
+    slow.come("DELETED", held(8, "u2"))
+    slow.come("ADDED", held(9, "u3"))
+    slow.answer(late, None, 404)
+    assert slow.cluster.all("pods")[0]["metadata"]["uid"] == "u3"
+
+
+def test_a_list_does_not_take_away_what_was_made_after_it() -> None:
+    slow = Slow()
+    slow.made(5)
+    slow.come("listed", (4, []))
+    assert slow.names() == ["p"]
+    slow.come("listed", (6, []))
+    assert slow.names() == []
+
+
+def test_a_watch_that_breaks_goes_on_where_it_was(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("leptonami.lab.fleet.carrier.RELIST_S", 0.01)
+    asked, over = list[str](), threading.Event()
+
+    class Answer:
+        """A watch's answer, which ends in the middle of a line."""
+
+        def __init__(self, version: int) -> None:
+            self.version = version
+
+        def stream(self, size: int) -> Iterator[bytes]:
+            yield json.dumps({"type": "ADDED", "object": held(self.version)}).encode() + b'\n{"ty'
+            raise OSError("broken")
+
+        def close(self) -> None: ...
+
+        def shutdown(self) -> None: ...
+
+    class Broken:
+        """A server whose watches break, and whose third one does not come."""
+
+        host = "h"
+
+        def pages(self, path: str) -> list[Any]:
+            asked.append("list")
+            return [{"metadata": {"resourceVersion": "3"}, "items": []}]
+
+        def watch(self, path: str, query: dict[str, str], seconds: int) -> Any:
+            asked.append(query["resourceVersion"])
+            if len(asked) == 4:
+                over.wait(30)
+                raise Refused(0, "over", path)
+            return Answer(len(asked) + 5)
+
+        def close(self) -> None:
+            over.set()
+
+    server: Any = Broken()
+    carrier = Carrier(server, [Resource("", "v1", "pods")])
+    carrier.start(30)
+    try:
+        end = time.monotonic() + 60
+        while len(asked) < 4:
+            assert time.monotonic() < end
+            time.sleep(0.02)
+    finally:
+        over.set()
+        carrier.close()
+    assert asked[:4] == ["list", "3", "7", "8"]
+
+
+def test_writes_of_one_object_keep_their_order_and_others_do_not_wait() -> None:
+    begun, over, go_on = list[str](), list[str](), threading.Event()
+
+    class Stuck:
+        """A server that takes its time for what is created."""
+
+        host = "h"
+
+        def ask(self, method: str, path: str, body: Any, kind: str) -> Any:
+            begun.append(f"{method} {body['n']}")
+            if method == "POST":
+                assert go_on.wait(60)
+            over.append(f"{method} {body['n']}")
+            return {}
+
+        def close(self) -> None: ...
+
+    server: Any = Stuck()
+    events = Resource("", "v1", "events")
+    carrier = Carrier(server, [])
+    for number, (verb, name) in enumerate([("create", "a"), ("patch", "a"), ("patch", "b"), ("patch", "a")]):
+        carrier.put(Write(verb, events, "default", name, "", {"n": number}), LATER)
+    carrier.start(30)
+    try:
+        end = time.monotonic() + 60
+        while not over:
+            assert time.monotonic() < end
+            time.sleep(0.02)
+        assert over == ["PATCH 2"] and "POST 0" in begun and carrier.waiting() == 3
+    finally:
+        go_on.set()
+        carrier.close()
+    assert over == ["PATCH 2", "POST 0", "PATCH 1", "PATCH 3"] and begun[-2:] == over[-2:]
+    assert (carrier.waiting(), carrier.sent) == (4, 4)  # of those that wait, the four that said to end
 
 
 def test_a_deletion_hits_only_the_object_that_was_meant(cluster: Cluster, api: Api) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +51,35 @@ def test_a_controller_that_fails_hears_of_the_same_changes_again() -> None:
     loop.call(0, controller, set())
     assert seen == [{first}, {first, second}, set()]
     assert len(complaints) == 1
+
+
+def test_a_loop_that_is_stopped_while_it_begins_a_round_ends() -> None:
+    stop = threading.Event()
+
+    class Told(threading.Event):
+        """Somebody stops the loop at the last moment before it forgets that it was told of something."""
+
+        def clear(self) -> None:
+            stop.set()
+            self.set()
+            super().clear()
+
+    class Nothing:
+        changed = Told()
+
+        def sync(self) -> None: ...
+
+        def changes(self) -> set[Key]:
+            return set()
+
+        def has_changes(self) -> bool:
+            return False
+
+    cluster: Any = Nothing()
+    thread = threading.Thread(target=Loop(cluster, Clock(), []).run, args=(stop,), daemon=True)
+    thread.start()
+    thread.join(30)
+    assert not thread.is_alive()
 
 
 def test_a_pod_that_cannot_be_dealt_with_is_tried_again_and_keeps_no_other_waiting(tmp_path: Path) -> None:
