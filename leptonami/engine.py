@@ -42,6 +42,11 @@ ENGINE = "leptonami"
 CALL = "__import__('leptonami.kernelside', fromlist=['_']).{}({})"
 CRASH = "crash.txt"
 SKIP_TAG = "skip-execution"
+# How long the kernel's last words on a cell may take once it has replied; nbclient's 4 s are too few on a busy machine.
+OUTPUT_S = 60
+# How long the reply to an interrupted cell may take once the kernel is idle again: it is sent before that, and one that
+# has not come was lost.
+REPLY_S = 5.0
 
 Reason = Literal["interrupted", "cell timeout", "timeout"]
 Phase = Literal["starting", "between", "cell", "ending"]
@@ -100,16 +105,24 @@ class Control:
     _lock: threading.RLock = field(default_factory=threading.RLock)
 
     def started(self, pid: int | None) -> None:
-        """Note the kernel's process."""
-        self._pid = pid
+        """Note the kernel's process. What was to end it may have come while it was being made."""
+        with self._lock:
+            self._pid = pid
+            if self.killed:
+                self._kill()
 
-    def begin(self, index: int) -> None:
-        """Note that a cell is about to be sent to the kernel."""
+    def begin(self, index: int) -> bool:
+        """Note that a cell is about to be sent to the kernel; False if the run has been stopped, and it must not be."""
         self.began(index)
         with self._lock:
+            if self.reason is not None:
+                return False
             self.current, self.phase = index, "cell"
-            self._executing = self._pending = False
-            self._cell_since = time.monotonic()
+            self._executing, self._cell_since = False, time.monotonic()
+            # A signal's handler runs in this thread, which has the lock: what stops the run may come between any two
+            # lines here.
+            self._pending = self.reason is not None
+            return True
 
     def executing(self) -> None:
         """Note that the kernel runs the cell: from here on it hears an interrupt. Before, it ignores one."""
@@ -149,7 +162,7 @@ class Control:
         with self._lock:
             now = time.monotonic()
             if self.reason is not None:
-                if not self.killed and self.phase == "cell" and now - self._stopped_at > self.grace:
+                if not self.killed and self.phase != "ending" and now - self._stopped_at > self.grace:
                     self.say(f"the cell did not end within {self.grace:g} s of being interrupted: killing the kernel")
                     self._kill()
             elif self.timeout is not None and since_start > self.timeout and self.phase != "ending":
@@ -191,6 +204,8 @@ class Client(PapermillNotebookClient):
     """papermill's client, which reports to a `Control` and stops where a cell fails in a way that IPython forgives."""
 
     control: Control
+    # When the kernel was through with the cell whose reply is awaited.
+    idle_since: float | None = None
 
     def execute(self, **kwargs: Any) -> Any:
         """Start the kernel, run the cells, end the kernel."""
@@ -241,7 +256,8 @@ class Client(PapermillNotebookClient):
                 self.nb_man.cell_start(cell, index)
                 self.nb_man.cell_complete(cell, cell_index=index)
                 continue
-            self.control.begin(index)
+            if not self.control.begin(index):
+                return
             try:
                 self.nb_man.cell_start(cell, index)
                 self.execute_cell(cell, index)
@@ -281,15 +297,33 @@ class Client(PapermillNotebookClient):
         return (bool(account.get("shell")) or shows_error) and not allowed
 
     def executed(self, *, execute_reply: dict[str, Any], **_: Any) -> None:
-        """Look into the kernel's reply: `exit()` is a payload there, and nothing else tells of it."""
+        """Look into the kernel's reply: `exit()` is a payload there, and nothing else tells of it.
+
+        The cell is over, and what is asked of the kernel from here on must not be interrupted: its reply would be lost.
+        """
+        self.control.end("between")
+        self.idle_since = None
         payloads = execute_reply.get("content", {}).get("payload") or []
         self.control.asked_to_exit |= any(payload.get("source") == "ask_exit" for payload in payloads)
 
     def process_message(self, msg: dict[str, Any], *arguments: Any, **keywords: Any) -> Any:
-        """Note when the kernel begins with a cell."""
+        """Note when the kernel begins with a cell, and when it is idle again."""
         if msg["msg_type"] == "execute_input":
             self.control.executing()
+        elif msg["msg_type"] == "status" and msg["content"].get("execution_state") == "idle":
+            self.idle_since = time.monotonic()
         return super().process_message(msg, *arguments, **keywords)  # type: ignore[no-untyped-call]
+
+    async def _async_check_alive(self) -> None:
+        """Take a kernel for dead that will not reply to the cell; nbclient asks every second while it waits for that.
+
+        An interrupt that comes just before the cell's own code, or just after it, hits ipykernel itself. It forgets the
+        request and is idle, and nothing else would end the wait before the grace is over.
+        """
+        idle = self.idle_since
+        if self.control.reason is not None and idle is not None and time.monotonic() - idle > REPLY_S:
+            raise DeadKernelError("the kernel has forgotten the cell")
+        await super()._async_check_alive()
 
 
 class LeptonamiEngine(Engine):
@@ -305,6 +339,7 @@ class LeptonamiEngine(Engine):
             kernel_name=kernel_name,
             startup_timeout=options["start_timeout"],
             timeout=None,
+            iopub_timeout=OUTPUT_S,
             log=logging.getLogger("papermill"),
         )
         client.control = control
