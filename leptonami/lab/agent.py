@@ -64,7 +64,7 @@ class Invocation:
         return self.status in FINAL
 
     def end(self, status: str, details: str | None = None, code: int | None = None) -> None:
-        """Reach a final state."""
+        """Reach a final state; for those who hold the lab's lock, as an answer is to show all of it or nothing."""
         self.code = self.code if code is None else code
         self.ended = datetime.now(UTC)
         self.details = details or status
@@ -131,19 +131,22 @@ def execute(world: World, machines: Machines, invocation: Invocation) -> None:
     """Deliver a command and run it to its end. Called in a thread of its own."""
     if not delivered(world, invocation):
         return
-    invocation.status = invocation.details = "InProgress"
-    invocation.started = datetime.now(UTC)
+    with world.lock:
+        invocation.status = invocation.details = "InProgress"
+        invocation.started = datetime.now(UTC)
     if machines.recorded:
-        invocation.stdout = f"leptonami lab: recorded, not run: {machines.recorded}\n".encode()
         (invocation.folder / "script.sh").write_text(invocation.script)
-        # It has not run, and -1 is what the API has for that.
-        invocation.end("Failed", "LabRecordedNotRun")
+        with world.lock:
+            invocation.stdout = f"leptonami lab: recorded, not run: {machines.recorded}\n".encode()
+            # It has not run, and -1 is what the API has for that.
+            invocation.end("Failed", "LabRecordedNotRun")
         return
     try:
         run(world, machines, invocation)
     except Exception as problem:  # a thread has nobody to raise to: whatever it is must show in the invocation
-        invocation.stderr += f"leptonami lab: {type(problem).__name__}: {problem}\n".encode()
-        invocation.end("Failed", "LabInternalError")
+        with world.lock:
+            invocation.stderr += f"leptonami lab: {type(problem).__name__}: {problem}\n".encode()
+            invocation.end("Failed", "LabInternalError")
 
 
 def delivered(world: World, invocation: Invocation) -> bool:
@@ -158,10 +161,12 @@ def delivered(world: World, invocation: Invocation) -> bool:
             if unreachable(world, invocation.instance) is None:
                 return True
         if invocation.cancelled.wait(LOOK_EVERY_S):
-            invocation.end("Cancelled")
+            with world.lock:
+                invocation.end("Cancelled")
             return False
         if world.clock() >= deadline:
-            invocation.end("TimedOut", "DeliveryTimedOut")
+            with world.lock:
+                invocation.end("TimedOut", "DeliveryTimedOut")
             return False
 
 
@@ -183,24 +188,27 @@ def run(world: World, machines: Machines, invocation: Invocation) -> None:
             break
         if not back(world, invocation, deadline):
             break
-    if invocation.cancelled.is_set():
-        invocation.end("Cancelled", code=KILLED_CODE)
-    elif code is None or code == REBOOT_CODE:
-        invocation.end("TimedOut", "ExecutionTimedOut", code=KILLED_CODE)
-    else:
-        if code:
-            # The agent's own last line in such a case.
-            invocation.stderr += f"failed to run commands: exit status {code}".encode()
-        invocation.end("Success" if code == 0 else "Failed", code=code)
+    with world.lock:
+        if invocation.cancelled.is_set():
+            invocation.end("Cancelled", code=KILLED_CODE)
+        elif code is None or code == REBOOT_CODE:
+            invocation.end("TimedOut", "ExecutionTimedOut", code=KILLED_CODE)
+        else:
+            if code:
+                # The agent's own last line in such a case.
+                invocation.stderr += f"failed to run commands: exit status {code}".encode()
+            invocation.end("Success" if code == 0 else "Failed", code=code)
 
 
 def once(world: World, invocation: Invocation, attempt: int, deadline: float) -> int | None:
     """Run the script once; None if it was killed: by its deadline, a cancellation, or its machine's going away."""
     instance, boot = invocation.instance, invocation.instance.lab_boot
     out, err = invocation.folder / f"stdout.{attempt}", invocation.folder / f"stderr.{attempt}"
+    before = world.clock()
     execution = node.start(
         instance.lab_machine, invocation.script, stdout=out, stderr=err, execution=invocation.command
     )
+    deadline += world.clock() - before  # the machine's view was built meanwhile, which no real machine needs
     code: int | None = None
     while code is None and world.clock() < deadline and not invocation.cancelled.is_set():
         code = execution.wait(LOOK_EVERY_S)

@@ -307,7 +307,7 @@ def _place(spec: dict[str, object], script: bytes) -> str:
 def main() -> int:
     """Build the view, run the script, wait for it; give its exit status as a shell would."""
     spec = json.loads(sys.argv[1])
-    lifeline = int(spec["lifeline"])
+    lifeline, begins = int(spec["lifeline"]), int(spec["begins"])
     script = sys.stdin.buffer.read()
     build(spec)
     path = _place(spec, script)
@@ -325,6 +325,8 @@ def main() -> int:
             "AWS_SSM_REGION_NAME": str(spec["machine"]["region"]),
         }
         os.chdir(os.path.dirname(path))
+        os.write(begins, b"!")
+        os.close(begins)
         os.execve("/bin/sh", ["sh", "-c", path], environment)  # noqa: S606
     # When whoever started the machine dies, its end of the lifeline closes, and everything here goes with it.
     poller = select.poll()

@@ -142,6 +142,9 @@ def _compiled() -> None:
 def start(machine: Machine, script: str, *, stdout: Path, stderr: Path, execution: str | None = None) -> Execution:
     """Run a script on a machine as the SSM agent does: as root, by `sh -c`, so that its first line chooses the shell.
 
+    It comes back when the script begins (or cannot): what building the machine's view takes, on a busy machine more
+    than a second, is none of the script's time.
+
     Parameters
     ----------
     machine
@@ -165,6 +168,7 @@ def start(machine: Machine, script: str, *, stdout: Path, stderr: Path, executio
     if not interpreter.is_relative_to(base):
         raise OSError(f"the interpreter {interpreter.name} is not inside its own prefix")
     received, held = os.pipe()
+    begun, begins = os.pipe()
     spec = {
         "root": str(machine.root.resolve()),
         "machine": machine.facts(),
@@ -174,6 +178,7 @@ def start(machine: Machine, script: str, *, stdout: Path, stderr: Path, executio
         "stand_ins": sorted(tools.TOOLS),
         "faults": json.loads(safely.read(machine.root, "lab/faults.json") or b"{}"),
         "lifeline": received,
+        "begins": begins,
         "execution": str(uuid.uuid4()) if execution is None else execution,
         "boot_id": (safely.read(machine.root, "lab/boot_id") or b"").decode().strip() or str(uuid.UUID(int=0)),
     }
@@ -191,17 +196,22 @@ def start(machine: Machine, script: str, *, stdout: Path, stderr: Path, executio
                 stdin=given,
                 stdout=out,
                 stderr=err,
-                pass_fds=(received,),
+                pass_fds=(received, begins),
                 cwd="/",
                 env={"PATH": os.environ.get("PATH", os.defpath), "LANG": "C.UTF-8"},
                 start_new_session=True,
             )
     except BaseException:
         os.close(held)
+        os.close(begun)
         raise
     finally:
         os.close(received)
-    return Execution(process, stdout, stderr, held)
+        os.close(begins)
+    running = Execution(process, stdout, stderr, held)
+    os.read(begun, 1)  # nothing comes where all that could say so has ended
+    os.close(begun)
+    return running
 
 
 def run(machine: Machine, script: str, *, timeout: float = 60, execution: str | None = None) -> tuple[int, str, str]:
