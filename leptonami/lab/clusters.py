@@ -25,10 +25,11 @@ TRUST = {
 
 def close_all() -> None:
     """End the API servers and fleets of all clusters."""
-    for cluster in LabEKS.clusters.values():
-        if cluster.plane is not None:
-            cluster.plane.fleet.closing.set()
-    for cluster in LabEKS.clusters.values():
+    clusters = list(LabEKS.clusters.values())  # requests still come, and change it
+    for cluster in clusters:
+        if (plane := cluster.plane) is not None:
+            plane.fleet.closing.set()
+    for cluster in clusters:
         cluster.close()
 
 
@@ -36,7 +37,8 @@ def report() -> list[dict[str, Any]]:
     """Describe the clusters for people: `leptonami lab status`."""
     found = []
     for cluster in LabEKS.clusters.values():
-        fleet = cluster.plane.fleet if cluster.plane is not None else None
+        plane = cluster.plane  # once: the lab may be ending meanwhile
+        fleet = plane.fleet if plane is not None else None
         process = fleet.process if fleet is not None else None
         found.append(
             {
@@ -45,7 +47,7 @@ def report() -> list[dict[str, Any]]:
                 "status": cluster.status,
                 "version": cluster.version,
                 "endpoint": cluster.data.get("endpoint", ""),
-                "kubeconfig": str(cluster.plane.kubeconfig) if cluster.plane is not None else "",
+                "kubeconfig": str(plane.kubeconfig) if plane is not None else "",
                 "fleet": {
                     "pid": process.pid if process is not None and process.poll() is None else None,
                     "restarts": fleet.restarts if fleet is not None else 0,
@@ -106,6 +108,7 @@ def seed(endpoint: str, region: str, version: str, name: str = SEEDED) -> Cluste
 def count_nodes(clusters: list[dict[str, Any]]) -> None:
     """Add how many nodes each cluster has, and how many are ready: asked of its API server, without the lab's lock."""
     for row in clusters:
-        plane = LabEKS.clusters[row["region"], row["name"]].plane
+        cluster = LabEKS.clusters.get((row["region"], row["name"]))  # it may be gone by now
+        plane = cluster.plane if cluster is not None else None
         nodes = plane.client.items("/api/v1/nodes") if plane is not None else []
         row["nodes"] = {"count": len(nodes), "ready": sum(map(is_ready, nodes))}

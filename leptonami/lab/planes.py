@@ -26,6 +26,7 @@ __all__ = ["Client", "Fleet", "Plane", "open_plane"]
 
 ANSWER_S, STOP_S = 30.0, 5.0
 LONGEST_PAUSE_S = 30.0
+OK, CONFLICT = 200, 409
 FLEET = "leptonami.lab.fleet"
 ADMIN = "lab-admin"
 # What EKS itself is called in a cluster's audit log.
@@ -69,6 +70,21 @@ class Client:
         """Patch an object; give the status."""
         return self.ask("PATCH", path, patch, "application/merge-patch+json")[0]
 
+    def change(self, path: str, change: Callable[[dict[str, Any]], dict[str, Any]]) -> int:
+        """Send the patch that `change` makes of an object, and make it anew if somebody else was quicker.
+
+        For lists to which others add too, such as taints. Gives the status.
+        """
+        while True:
+            status, found = self.ask("GET", path)
+            if status != OK:
+                return status
+            patch = change(found)
+            about = {**patch.get("metadata", {}), "resourceVersion": found["metadata"]["resourceVersion"]}
+            status = self.merge(path, {**patch, "metadata": about})
+            if status != CONFLICT:
+                return status
+
 
 @dataclass
 class Fleet:
@@ -78,8 +94,6 @@ class Fleet:
     ----------
     restarts
         How often it ended by itself and was started again.
-    said
-        What it said last on standard error.
     """
 
     settings: dict[str, Any]
@@ -89,6 +103,8 @@ class Fleet:
     process: subprocess.Popen[bytes] | None = None
     restarts: int = 0
     _thread: threading.Thread | None = field(default=None, repr=False)
+    _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
+    _last: str = ""
 
     def start(self) -> None:
         """Start it, and a thread that looks after it; not if this leptonami has no fleet."""
@@ -99,7 +115,19 @@ class Fleet:
 
     def _keep(self) -> None:
         pause = 0.5
-        while not self.closing.is_set():
+        while (process := self._begin()) is not None:
+            process.wait()
+            self._last = self.said
+            if self.closing.wait(pause):
+                break
+            self.restarts += 1
+            pause = min(pause * 2, LONGEST_PAUSE_S)
+
+    def _begin(self) -> subprocess.Popen[bytes] | None:
+        """Start the process, unless it is to be no more: `stop` must not miss one that is just being started."""
+        with self._lock:
+            if self.closing.is_set():
+                return None
             with self.errors.open("wb") as said:
                 self.process = subprocess.Popen(
                     [sys.executable, "-m", FLEET, json.dumps(self.settings)],
@@ -108,24 +136,21 @@ class Fleet:
                     stderr=said,
                     env=self.environment,
                 )
-            self.process.wait()
-            if self.closing.wait(pause):
-                break
-            self.restarts += 1
-            pause = min(pause * 2, LONGEST_PAUSE_S)
+            return self.process
 
     @property
     def said(self) -> str:
-        """Give the last line of its complaints."""
+        """Give the last line of its complaints; of the process before it, where this one has none."""
         with contextlib.suppress(OSError):
             lines = self.errors.read_text(errors="replace").strip().splitlines()
-            return lines[-1] if lines else ""
-        return ""
+            return lines[-1] if lines else self._last
+        return self._last
 
     def stop(self) -> None:
         """End it: it watches its standard input."""
         self.closing.set()
-        process = self.process
+        with self._lock:
+            process = self.process
         if process is None:
             return
         with contextlib.suppress(OSError):

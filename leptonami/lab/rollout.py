@@ -199,17 +199,20 @@ def configure(group: Group, *, update: Update, before: tuple[dict[str, str], lis
     labels, taints = before
     gone = {key: None for key in labels if key not in group.data["labels"]}
     if (labels, taints) != (group.data["labels"], group.data["taints"]):
-        old = {(each["key"], EFFECTS[each["effect"]]) for each in taints}
         new = [
             {"key": each["key"], "value": each.get("value", ""), "effect": EFFECTS[each["effect"]]}
             for each in group.data["taints"]
         ]
-        for node in nodes(group).values():
+        names = {(each["key"], EFFECTS[each["effect"]]) for each in [*taints, *group.data["taints"]]}
+
+        def changed(node: dict[str, Any]) -> dict[str, Any]:
             there = node.get("spec", {}).get("taints") or []
-            names = {(each["key"], each["effect"]) for each in new} | old
             kept = [each for each in there if (each["key"], each["effect"]) not in names]
-            patch = {"metadata": {"labels": {**gone, **group.data["labels"]}}, "spec": {"taints": [*kept, *new]}}
-            patch_node(group, node["metadata"]["name"], patch)
+            return {"metadata": {"labels": {**gone, **group.data["labels"]}}, "spec": {"taints": [*kept, *new]}}
+
+        for node in nodes(group).values():
+            if group.cluster.plane is not None:
+                group.cluster.plane.client.change(f"/api/v1/nodes/{node['metadata']['name']}", changed)
     with group.world.lock:
         update.end()
         if group.data["status"] == "UPDATING":

@@ -14,7 +14,7 @@ from test_eks import update_of
 
 pytestmark = pytest.mark.lab
 ROLE = "arn:aws:iam::123456789012:role/leptonami-node"
-LONG_S = 120.0
+LONG_S = 120.0  # on however busy a machine
 COUNT = iter(range(1000))
 PLAIN = "#!/bin/bash\n/etc/eks/bootstrap.sh leptonami\n"
 INVALID, REQUEST = "InvalidParameterException", "InvalidRequestException"
@@ -442,6 +442,7 @@ def test_a_new_version_rolls_every_node_after_its_pods_have_left(nodegroups: Nod
     eventually(lambda: len(nodegroups.instances(name)) == 2, "a second instance")
     before = {each["InstanceId"] for each in nodegroups.instances(name)}
     joining.pod("moves", sorted(before)[0])
+    joining.budget("moves", 0)  # the update is under way until this lets it go on
     nodegroups.account.ec2.create_launch_template_version(
         LaunchTemplateId=template["id"], SourceVersion="1", LaunchTemplateData={"InstanceType": "g5.xlarge"}
     )
@@ -452,6 +453,7 @@ def test_a_new_version_rolls_every_node_after_its_pods_have_left(nodegroups: Nod
     says = "Nodegroup cannot be updated as it is currently not in Active State"
     given = {"launchTemplate": {"id": template["id"], "version": "2"}}
     refused("ResourceInUseException", nodegroups.update, says=says, name=name, **given)
+    joining.budget("moves", 1)
     done = update_of(nodegroups.account, update, nodegroupName=name)
     assert (done["status"], done["errors"]) == ("Successful", [])
     found = nodegroups.wait(name)
