@@ -160,14 +160,26 @@ def execute(command: tuple[str, ...], **given: Any) -> None:
 
     For instance: `leptonami lab exec -- aws ec2 describe-vpcs`.
     """
+    process: subprocess.Popen[bytes] | None = None
+    early: list[int] = []
+
+    def receive(number: int, _: object) -> None:
+        if process is None:
+            early.append(number)
+        else:
+            pass_on(process, number)
+
     with open_lab(**given) as opened:
+        # The terminal sends Ctrl-C to both of us; what is sent to us alone is passed on, and the command decides. It
+        # may be at work before we know of it, and somebody may send us a signal because it is.
+        for number in FORWARDED:
+            signal.signal(number, receive)
         try:
             process = subprocess.Popen(command, env={**clean_environment(), **opened.environment})
         except OSError as problem:
             raise InputError(f"cannot be run: {problem.strerror}", resource=command[0]) from problem
-        # The terminal sends Ctrl-C to both of us; what is sent to us alone is passed on, and the command decides.
-        for number in FORWARDED:
-            signal.signal(number, lambda received, _: pass_on(process, received))
+        for received in early:
+            pass_on(process, received)
         code = process.wait()
     sys.exit(code if code >= 0 else 128 - code)
 

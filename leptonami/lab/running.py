@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -17,7 +18,7 @@ from leptonami.lab.world import FOLDER_PREFIX
 
 __all__ = ["Running", "ask", "choose", "described", "end", "labs"]
 
-END_S = 15.0
+END_S = 60.0  # a few seconds where nothing else is at work; it ends clusters and scripts first, and removes its files
 ANSWER_S = 30.0
 
 
@@ -99,7 +100,7 @@ def labs() -> list[Running]:
 
 
 def described(found: list[Running]) -> list[dict[str, Any]]:
-    """Describe labs; one that has ended since it was found is left out.
+    """Describe labs; one that has ended since it was found, or that is about to, is left out.
 
     Raises
     ------
@@ -111,7 +112,7 @@ def described(found: list[Running]) -> list[dict[str, Any]]:
         try:
             rows.append(each.as_dict())
         except LeptonamiError:
-            if is_lab(each.pid):
+            if each in labs():
                 raise
     return rows
 
@@ -162,7 +163,8 @@ def end(lab: Running) -> None:
     """
     if not is_lab(lab.pid):
         return
-    os.kill(lab.pid, signal.SIGTERM)
+    with contextlib.suppress(ProcessLookupError):  # it has ended since we looked
+        os.kill(lab.pid, signal.SIGTERM)
     deadline = time.monotonic() + END_S
     while is_lab(lab.pid):
         if time.monotonic() > deadline:

@@ -413,6 +413,8 @@ def serve(settings: Settings) -> None:
         sys.stdout.flush()
         wait_for_end(stop)
     finally:
+        # First of all: who finds a lab may ask it everything.
+        (world.folder / "lab.json").unlink(missing_ok=True)
         world.closing.set()
         if (clusters := sys.modules.get("leptonami.lab.clusters")) is not None:
             clusters.close_all()

@@ -27,6 +27,7 @@ TRUST = json.dumps(
     }
 )
 CORE = "arn:aws:iam::aws:policy/AmazonSSMManagedInstanceCore"
+LATE_S = 120.0  # on however busy a machine
 
 
 class Account:
@@ -77,7 +78,7 @@ class Account:
         }
         if profile:
             request["IamInstanceProfile"] = {"Name": profile}
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + LATE_S
         while True:
             try:
                 instance: str = self.ec2.run_instances(**request)["Instances"][0]["InstanceId"]
@@ -153,7 +154,7 @@ def refused(wanted: str, call: Callable[..., Any], *, says: str = "", **request:
     return caught.value
 
 
-def eventually(check: Callable[[], Any], what: str, seconds: float = 25) -> None:
+def eventually(check: Callable[[], Any], what: str, seconds: float = LATE_S) -> None:
     deadline = time.monotonic() + seconds
     while not check():
         assert time.monotonic() < deadline, f"never came: {what}"
@@ -169,6 +170,7 @@ class Joining:
         place = config["clusters"][0]["cluster"]
         authority = base64.b64decode(place["certificate-authority-data"]).decode()
         self.kube = Client(place["server"], authority, config["users"][0]["user"]["token"])
+        self.groups = account.autoscaling  # here: two threads must not make clients of one session at once
         self.over = threading.Event()
         self.thread = threading.Thread(target=self.run)
 
@@ -186,7 +188,7 @@ class Joining:
             self.step()
 
     def step(self) -> None:
-        members = self.account.autoscaling.describe_auto_scaling_instances()["AutoScalingInstances"]
+        members = self.groups.describe_auto_scaling_instances()["AutoScalingInstances"]
         here = {each["InstanceId"] for each in members if each["LifecycleState"] in {"InService", "Terminating:Wait"}}
         there = {each["metadata"]["name"] for each in self.kube.items("/api/v1/nodes")}
         for name in here - there:

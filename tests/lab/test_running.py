@@ -39,11 +39,20 @@ def test_another_process_is_no_lab() -> None:
 
 def test_a_lab_that_ends_meanwhile_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
     found = [Running(101, "http://127.0.0.1:1", "us-west-2", "")]
-    monkeypatch.setattr(running, "is_lab", lambda pid: False)
-    assert running.described(found) == []
+    # It takes its word away before anything else, so a process that is still there need not be a lab.
     monkeypatch.setattr(running, "is_lab", lambda pid: pid == 101)
+    monkeypatch.setattr(running, "labs", lambda: [])
+    assert running.described(found) == []
+    monkeypatch.setattr(running, "labs", lambda: found)
     with pytest.raises(LeptonamiError, match="does not answer"):
         running.described(found)
+
+
+def test_a_lab_that_ends_before_it_is_told_to_has_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = iter([True, False])
+    monkeypatch.setattr(running, "is_lab", lambda pid: next(asked))
+    running.end(Running(2**22 + 1, "http://127.0.0.1:1", "us-west-2", ""))
+    assert next(asked, None) is None
 
 
 def test_which_lab_is_meant(monkeypatch: pytest.MonkeyPatch) -> None:
