@@ -55,8 +55,12 @@ lint: setup ## Style of the code, the scripts and the notebooks
 types: setup ## The type checker, strict
 	$(BIN)/mypy
 
+# Three at once on two cores, and real processes: what fails there, and only that, is run once more, alone. Whatever fails
+# twice fails; what does not is named, and is a defect all the same (CONTRIBUTING.md).
 unit: setup ## Unit, contract, build and page tests
-	$(PYTEST) -n 3 --dist loadfile tests
+	@echo "$(PYTEST) -n 3 --dist loadfile tests"
+	@$(PYTEST) -n 3 --dist loadfile tests || { code=$$?; test $$code -eq 1 || exit $$code; \
+	  echo "failed beside others; once more, alone:"; $(PYTEST) --last-failed --maxfail 3 -rA --show-capture no tests; }
 
 notebooks: setup ## The notebooks against their kept outputs, strictly, on the lab
 	$(PYTEST) -p no:xdist -p no:cacheprovider --nbval --nbval-current-env --nbval-cell-timeout=300 \
