@@ -285,7 +285,7 @@ def _remember(folder: Path, pid: int) -> None:
     (folder / "node.json").write_text(json.dumps({"pid": pid, "began": _began(pid)}))
 
 
-def clean(name: str, folder: Path, patience: float = 10) -> tuple[str, ...]:
+def clean(name: str, folder: Path, patience: float = 30) -> tuple[str, ...]:
     """Remove all that a node made, whoever started it and however it ended; say what is still there.
 
     It ends one process only: the first one of the node as it was recorded, if it is still the same.

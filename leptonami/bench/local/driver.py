@@ -253,6 +253,7 @@ class LocalDriver:
                     stopwatch.mark("containerd", "cri", at=time.monotonic() - POLL, resolution=POLL)
                     unpacked = variant.prefetch != "content"
                     pod(node, cri, app, stopwatch, registry=registry, unpacked=unpacked)
+                    registry.settle()
                     conditions |= {"registry bytes": registry.bytes, "containerd": cri.version()}
                     own = node.marks(stopwatch.deadline)
                     if variant.is_read(self.experiment.local):

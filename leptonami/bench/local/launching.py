@@ -57,9 +57,11 @@ def pod(node: Node, cri: Cri, app: Built, stopwatch: Stopwatch, *, registry: Reg
         stopwatch.mark("pulling", "cri")
         cri.pull(app.ref)
         pulled = time.monotonic()
+        registry.settle()
         sent = [each.ended for each in registry.sent if each.digest in app.layers]
         if sent:
-            stopwatch.mark("fetched", "registry", at=max(sent))
+            # The registry notes an end after it, and a busy machine may have finished the pull in between.
+            stopwatch.mark("fetched", "registry", at=min(max(sent), pulled))
         stopwatch.mark("pulled", "cri", at=pulled, detail="" if sent else "its content was there")
     container = cri.create(sandbox, app.ref, "app.log")
     stopwatch.mark("container-created", "cri")

@@ -7,11 +7,12 @@ connections share one token bucket. Shaping in user space is as exact as a queue
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING, Any, BinaryIO
@@ -106,6 +107,8 @@ class Registry:
         self.bucket = TokenBucket(rate)
         self.latency = latency
         self.sent: list[Sent] = []
+        self._answers = 0
+        self._noted = threading.Condition()
         self.closing = threading.Event()
         self.server = _Server(("127.0.0.1", 0), _Handler)
         self.server.registry = self
@@ -125,6 +128,23 @@ class Registry:
         self.server.shutdown()
         self.server.server_close()
         self.thread.join()
+
+    @contextlib.contextmanager
+    def answering(self) -> Iterator[None]:
+        """Note that content is being sent, until the block has noted what was."""
+        with self._noted:
+            self._answers += 1
+        try:
+            yield
+        finally:
+            with self._noted:
+                self._answers -= 1
+                self._noted.notify_all()
+
+    def settle(self, patience: float = 5) -> None:
+        """Wait until all that was sent is noted in `sent`: a client has the last byte before, and may have gone on."""
+        with self._noted:
+            self._noted.wait_for(lambda: not self._answers, patience)
 
     @property
     def bytes(self) -> int:
@@ -205,8 +225,9 @@ class _Handler(BaseHTTPRequestHandler):
             self.end_headers()
             if body:
                 source.seek(first)
-                count = self._pour(source, last - first + 1)
-                self.server.registry.sent.append(Sent(kind, digest, count, begun, time.monotonic()))
+                with self.server.registry.answering():
+                    count = self._pour(source, last - first + 1)
+                    self.server.registry.sent.append(Sent(kind, digest, count, begun, time.monotonic()))
 
     def _pour(self, source: BinaryIO, count: int) -> int:
         registry, left = self.server.registry, count

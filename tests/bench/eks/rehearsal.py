@@ -135,7 +135,7 @@ def kill_in_first_trial(stage: Stage, experiment: Experiment, runs: Path) -> Run
         stderr=subprocess.DEVNULL,
     )
     try:
-        until = time.monotonic() + 60
+        until = time.monotonic() + 120
         while stage.lab.state()["instances"] == stage.before["instances"]:
             assert process.poll() is None and time.monotonic() < until
             time.sleep(0.1)

@@ -225,14 +225,14 @@ def test_nothing_stays_after_a_signal(either: LocalDriver, how: signal.Signals) 
             assert socket.exists(), "the node never came up"
             node = json.loads(note.read_text())
             process.send_signal(how)
-            said, _ = process.communicate(timeout=60)
+            said, _ = process.communicate(timeout=120)
         finally:
             process.kill()
     if how is signal.SIGINT:
         assert said.strip() == "interrupted ()"
     else:
         # The kernel has ended the node with its driver; what is left is a folder and perhaps a control group.
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + 60
         while containerd._began(node["pid"]) == node["began"] and time.monotonic() < deadline:
             time.sleep(0.02)
         assert containerd._began(node["pid"]) != node["began"]

@@ -7,14 +7,19 @@ import json
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from leptonami.bench.local.oci import File, Layout
-from leptonami.bench.local.registry import CHUNK, Registry, TokenBucket
+from leptonami.bench.local import containerd
+from leptonami.bench.local.launching import Stopwatch, pod
+from leptonami.bench.local.oci import Built, File, Layout
+from leptonami.bench.local.registry import CHUNK, Registry, Sent, TokenBucket
 
 CONTENT = bytes(range(256)) * 2048
 
@@ -34,7 +39,7 @@ def registry(layout: Layout) -> Iterator[Registry]:
 
 
 def ask(registry: Registry, path: str, method: str = "GET", **headers: str) -> tuple[int, dict[str, str], bytes]:
-    connection = http.client.HTTPConnection("127.0.0.1", registry.port, timeout=10)
+    connection = http.client.HTTPConnection("127.0.0.1", registry.port, timeout=60)
     try:
         connection.putrequest(method, path, skip_host=True)
         for name, value in {"Host": "registry.leptonami.test", **headers}.items():
@@ -57,11 +62,12 @@ def test_a_pull_by_tag_and_by_digest(registry: Registry, layout: Layout) -> None
     status, headers, nothing = ask(registry, "/v2/team/app/manifests/1", "HEAD")
     assert (status, int(headers["Content-Length"]), nothing) == (200, len(body), b"")
     layer = manifest["layers"][0]["digest"]
+    registry.settle(60)
     before, seen = registry.bytes, len(registry.sent)
     status, headers, blob = ask(registry, f"/v2/team/app/blobs/{layer}")
     assert blob == layout.path(layer).read_bytes()
-    counted(registry, seen + 1)
-    sent = registry.sent[-1]
+    registry.settle(60)
+    (sent,) = registry.sent[seen:]
     assert (sent.kind, sent.digest, sent.count, registry.bytes - before) == ("blobs", layer, len(blob), len(blob))
     assert sent.begun <= sent.ended
 
@@ -171,12 +177,45 @@ def test_without_a_rate_nobody_waits() -> None:
     TokenBucket(0, sleep=sleep).take(10**12)
 
 
-def counted(registry: Registry, answers: int) -> None:
-    """Wait until the registry has counted so many: it does after the last byte, when the client may be gone already."""
-    until = time.monotonic() + 60
-    while len(registry.sent) < answers:
-        assert time.monotonic() < until
-        time.sleep(0.005)
+def test_what_was_sent_is_noted_once_it_has_settled(layout: Layout) -> None:
+    """The client has the last byte before the registry has noted it."""
+    with Registry(layout) as made:
+        made.sent = Tardy()
+        body = ask(made, "/v2/team/app/manifests/1")[2]
+        made.settle(60)
+        assert made.bytes == len(body)
+
+
+def test_a_pull_is_fetched_before_it_is_pulled_however_late_the_registry_notes_it(
+    layout: Layout, tmp_path: Path
+) -> None:
+    manifest = layout.path(layout.manifests()["team/app:1"]["digest"])
+    layer = json.loads(manifest.read_text())["layers"][0]["digest"]
+    app = Built("team/app:1", "sha256:0", (layer,), 1, 1, 1)
+    (tmp_path / containerd.LOGS).mkdir(parents=True)
+    (tmp_path / containerd.LOGS / "app.log").write_bytes(b"now READY\n")
+    node: Any = SimpleNamespace(name="node", root=tmp_path)
+    stopwatch = Stopwatch(60)
+    with Registry(layout) as made:
+        made.sent = Tardy()
+        client: Any = SimpleNamespace(
+            sandbox=lambda *_: None,
+            listed=list,
+            pull=lambda _: ask(made, f"/v2/team/app/blobs/{layer}"),
+            create=lambda *_: "container",
+            start=lambda _: None,
+        )
+        pod(node, client, app, stopwatch, registry=made, unpacked=False)
+    at = {mark.name: mark.at for mark in stopwatch.marks}
+    assert at["pulling"] <= at["fetched"] <= at["pulled"]
+
+
+class Tardy(list[Sent]):
+    """A list that the processor is taken away from before it takes something in, and from what noted it."""
+
+    def append(self, sent: Sent) -> None:
+        time.sleep(0.2)
+        super().append(replace(sent, ended=time.monotonic()))
 
 
 def test_two_connections_share_the_rate_and_closing_ends_them(layout: Layout) -> None:
@@ -193,15 +232,17 @@ def test_two_connections_share_the_rate_and_closing_ends_them(layout: Layout) ->
             each.join()
         # Two blobs at the rate of four a second, less the burst: a lower bound holds on a busy machine too.
         assert time.monotonic() - begun >= (2 * size - 2 * CHUNK) / rate
-        counted(made, 2)
+        made.settle(60)
         assert made.bytes == 2 * size
 
 
 def test_closing_it_ends_what_it_sends(layout: Layout) -> None:
     manifest = layout.path(layout.manifests()["team/app:1"]["digest"])
     layer = json.loads(manifest.read_text())["layers"][0]["digest"]
-    with Registry(layout, rate=CHUNK * 20) as made:
-        connection = http.client.HTTPConnection("127.0.0.1", made.port, timeout=10)
+    with Registry(layout) as made:
+        # Beyond the burst, nothing more goes before it is closed.
+        made.bucket = TokenBucket(CHUNK, sleep=lambda _: made.closing.wait(60))
+        connection = http.client.HTTPConnection("127.0.0.1", made.port, timeout=60)
         connection.request("GET", f"/v2/team/app/blobs/{layer}")
         answer = connection.getresponse()
         answer.read(10)
