@@ -8,10 +8,15 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from leptonami.lab import Lab, start
 
 ROOT = Path(__file__).parent.parent
+
+# How long an example takes says how busy the machine is. Everything else stays as it is here, or in CI.
+settings.register_profile("leptonami", settings.default, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("leptonami")
 
 
 @pytest.fixture(autouse=True)
