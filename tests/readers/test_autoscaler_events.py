@@ -225,7 +225,7 @@ def test_any_text(data):
 
 
 def test_hostile_messages_cost_little():
-    start = time.monotonic()
+    start = time.process_time()
     for hostile in ("{a 1->2 " * 300_000, "group x size " * 200_000, "removing node " * 200_000, ", 1 " * 500_000):
         for reason in ("TriggeredScaleUp", "NotTriggerScaleUp", "ScaleDown"):
             found = one(reason, "pod didn't trigger scale-up: " + hostile)
@@ -233,4 +233,4 @@ def test_hostile_messages_cost_little():
             assert len(found.refusals) <= 200
             json.dumps(found.message)
     read_event_lines("1s Normal ScaleDown node/" + "x" * 10**6 + " Normal" * 10**5, "e", NOW)
-    assert time.monotonic() - start < 5
+    assert time.process_time() - start < 5

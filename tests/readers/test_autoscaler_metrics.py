@@ -113,8 +113,8 @@ def test_any_label(label, value):
 
 
 def test_hostile_lines_cost_little():
-    start = time.monotonic()
+    start = time.process_time()
     for tail in ("{" * 10**6, '{a="' + "\\" * 19_000, "{" + 'a="b",' * 3000, " " * 10**6, "{" + '"' * 19_000 + "} 1"):
         read_metrics("cluster_autoscaler_nodes_count" + tail, "m")
     read_metrics("cluster_autoscaler_x 1\n" * 10**5, "m")
-    assert time.monotonic() - start < 5
+    assert time.process_time() - start < 5

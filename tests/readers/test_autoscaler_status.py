@@ -272,7 +272,7 @@ def test_any_tree(whole, groups):
 
 
 def test_hostile_text_costs_little():
-    start = time.monotonic()
+    start = time.process_time()
     for hostile in (
         "Cluster-wide: " + "Health: Healthy (" * 100_000,
         "Cluster-wide:" + " Name: x" * 200_000,
@@ -280,4 +280,4 @@ def test_hostile_text_costs_little():
     ):
         with contextlib.suppress(InputError):
             assert len(read_status(hostile, "s").groups) <= 10_000
-    assert time.monotonic() - start < 10
+    assert time.process_time() - start < 10

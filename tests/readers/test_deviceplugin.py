@@ -146,9 +146,9 @@ def test_any_text(data: str | bytes) -> None:
 )
 def test_linear(unit: str) -> None:
     def took(count: int) -> float:
-        began = time.perf_counter()
+        began = time.process_time()
         read_device_plugin_log(unit * count, "x")
-        return time.perf_counter() - began
+        return time.process_time() - began
 
     took(10)
     assert took(8000) < max(1.5, 30 * took(1000))  # eight times as much, and not sixty-four times as long

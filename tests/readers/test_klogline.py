@@ -207,7 +207,7 @@ def test_escapes_that_are_none():
     assert unquote(r"\q \xff \ud800 \U00110000 \400 \101") == "\\q \ufffd \ufffd \ufffd \ufffd A"
 
 
-@pytest.mark.timeout(20)
+@pytest.mark.timeout(60)
 @pytest.mark.parametrize(
     "unit",
     ['k=[" ', ' k={"a":', ' k="\\"', " k=<\n", " k=", '\\"', "\\", ' k=["\\" ', "[", ' k=["a",', ' k=[1,"'],

@@ -68,7 +68,7 @@ def test_a_limit_of_nothing_is_refused():
         list(batches([b"a"], longest=0))
 
 
-@pytest.mark.timeout(20)
+@pytest.mark.timeout(60)
 def test_one_line_of_twenty_megabytes_in_small_blocks():
     count = Lines()
     blocks = (b"x" * 64 for _ in range(20 * (1 << 20) // 64))
@@ -77,7 +77,7 @@ def test_one_line_of_twenty_megabytes_in_small_blocks():
     assert (count.lines, count.cut, count.bytes) == (1, 1, 20 << 20)
 
 
-@pytest.mark.timeout(20)
+@pytest.mark.timeout(60)
 def test_one_long_line_that_is_kept_whole():
     """Quadratic concatenation would copy some 3 TB here."""
     blocks = (b"y" * 64 for _ in range(20 * (1 << 20) // 64))

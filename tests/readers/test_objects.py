@@ -177,13 +177,13 @@ def test_alias_bomb_ends_at_once() -> None:
     bomb = "a: &a [x,x,x,x,x,x,x,x,x]\n" + "".join(
         f"{chr(98 + i)}: &{chr(98 + i)} [{','.join(['*' + chr(97 + i)] * 9)}]\n" for i in range(8)
     )
-    began = time.perf_counter()
+    began = time.process_time()
     with pytest.raises(InputError, match="aliases expand"):
         read_objects("kind: Node\n" + bomb, "x")
     chain = "a0: &a0 [x]\n" + "".join(f"a{i + 1}: &a{i + 1} [*a{i}]\n" for i in range(500))
     with pytest.raises(InputError, match="nested deeper"):
         read_objects("kind: Node\n" + chain, "x")
-    assert time.perf_counter() - began < 1
+    assert time.process_time() - began < 1
 
 
 def test_aliases_are_read() -> None:
@@ -466,10 +466,10 @@ def test_linear_in_its_size() -> None:
     """Eight times as much text takes about eight times as long, not sixty-four: nothing backtracks or starts again."""
 
     def took(text: str) -> float:
-        began = time.perf_counter()
+        began = time.process_time()
         with contextlib.suppress(InputError):
             read_objects(text, "x")
-        return time.perf_counter() - began
+        return time.process_time() - began
 
     for unit in ('"items": [', "x$ " * 50 + "kubectl\n", "- a: 1\n", "{\n", "\n", "# # # kubectl get\n", '{"a": [1]} '):
         small, large = took(unit * 1_500), took(unit * 12_000)

@@ -105,6 +105,6 @@ def test_any_pattern_is_either_taken_or_refused_in_words(pattern: str) -> None:
 def test_the_worst_pattern_allowed_ends_soon() -> None:
     read = compile_pattern(r"word[a-z ]{0,220}[a-z ]{0,220}!")
     assert read.ways == 221 * 221
-    started = time.perf_counter()
+    started = time.process_time()
     assert read.regex.search("word " * 60) is None
-    assert time.perf_counter() - started < 5
+    assert time.process_time() - started < 5

@@ -174,7 +174,7 @@ def test_arbitrary_bytes(pieces):
     assert found.at is None or found.at.tzinfo is not None
 
 
-@pytest.mark.timeout(20)
+@pytest.mark.timeout(60)
 @pytest.mark.parametrize(
     "unit", [*PIECES, b"a ", b"a", b" ", b'{"log":"', b'{a="b\\', b'a="b",', b"# ", b"\x1b[", b"\x1b]"]
 )

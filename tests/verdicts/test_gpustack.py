@@ -519,10 +519,10 @@ def test_many_nodes() -> None:
     """Time grows with the nodes, not with their square."""
     objects = [each for i in range(400) for each in (make.node(f"n{i}"), *make.stack(f"n{i}"))]
     evidence = read_evidence(make.documents(*objects))
-    began = time.perf_counter()
+    began = time.process_time()
     verdict = judge_stack(evidence)
     assert verdict.headline == "healthy: all 400 GPU nodes offer their GPUs"
-    assert time.perf_counter() - began < 3
+    assert time.process_time() - began < 3
 
 
 ODD = st.sampled_from([None, 0, "", "x", [], {}, [None], {"a": 1}, True, "<script>", "\x1b[31m", -1, 1e99])

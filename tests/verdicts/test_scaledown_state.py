@@ -902,9 +902,9 @@ def test_a_large_cluster_takes_seconds():
         for each in range(50)
     ]
     objects = Objects.of([("o", each) for each in (*nodes, *pods, *budgets)])
-    start = time.monotonic()
+    start = time.process_time()
     assert len(judge(ClusterState.of(objects), now=NOW, flags=DEFAULT)) == 1000
-    assert time.monotonic() - start < 20
+    assert time.process_time() - start < 20
 
 
 def test_state_keeps_what_could_not_be_read():
