@@ -136,7 +136,8 @@ def lines_of(log: Log, query: dict[str, str], follow: threading.Event | None) ->
     def written(lines: list[tuple[str, str]]) -> bytes:
         return "".join(f"{at} {line}\n" if stamped else f"{line}\n" for at, line in lines).encode()
 
-    ended, dropped, lines = log.ended, log.dropped, list(log.lines)
+    ended, (dropped, lines) = log.ended, log.kept
+    lines = list(lines)
     seen = dropped + len(lines)
     chosen = [each for each in lines if each[0] >= since]
     if tail is not None:
@@ -144,7 +145,7 @@ def lines_of(log: Log, query: dict[str, str], follow: threading.Event | None) ->
     block = written(chosen)
     yield block[:limit]
     while follow is not None and not ended and limit is None and not follow.wait(LOOK_S):
-        ended, dropped, lines = log.ended, log.dropped, list(log.lines)
+        ended, (dropped, lines) = log.ended, log.kept
         fresh = lines[max(0, seen - dropped) :]
-        seen = dropped + len(lines)
+        seen = max(seen, dropped) + len(fresh)
         yield written(fresh)

@@ -18,19 +18,30 @@ MOST_LINES = 5000  # of a container's log that are kept
 
 
 class Log:
-    """The lines that a container wrote, each with its time. Written by one thread, read by others."""
+    """The lines that a container wrote, each with its time. Written by one thread, read by others.
+
+    Attributes
+    ----------
+    kept
+        How many of the oldest lines were dropped, and a list of the others, which only grows: one value, since who
+        reads the two one after the other may take lines for what they are not.
+    """
 
     def __init__(self) -> None:
-        self.lines: list[tuple[str, str]] = []
-        self.dropped = 0
+        self.kept: tuple[int, list[tuple[str, str]]] = (0, [])
         self.ended = False
+
+    @property
+    def lines(self) -> list[tuple[str, str]]:
+        """Give the lines that are kept."""
+        return self.kept[1]
 
     def add(self, stamp: str, lines: Iterable[str]) -> None:
         """Add lines; a text of several lines is as many."""
-        self.lines += [(stamp, line) for text in lines for line in text.split("\n")]
-        if len(self.lines) > 2 * MOST_LINES:
-            self.dropped += len(self.lines) - MOST_LINES
-            self.lines = self.lines[-MOST_LINES:]
+        dropped, held = self.kept
+        held += [(stamp, line) for text in lines for line in text.split("\n")]
+        if len(held) > 2 * MOST_LINES:
+            self.kept = dropped + len(held) - MOST_LINES, held[-MOST_LINES:]
 
 
 @dataclass

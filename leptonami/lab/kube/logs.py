@@ -22,7 +22,7 @@ __all__ = ["open_log"]
 
 HANDED_ON = ("follow", "previous", "sinceSeconds", "sinceTime", "timestamps", "tailLines", "limitBytes")
 BLOCK = 1 << 16
-CONNECT_S = 5.0
+CONNECT_S, ANSWER_S = 5.0, 60.0
 LOOK_S = 1.0  # how often a log that is followed looks whether the client is still there
 
 
@@ -72,6 +72,7 @@ def open_log(pod: Object, node: Object | None, query: dict[str, str], alive: Cal
             raise ConnectionRefusedError
         connection.connect()
         line = connection.sock
+        line.settimeout(ANSWER_S)
         connection.request("GET", path)
         response = connection.getresponse()
     except (OSError, http.client.HTTPException) as error:
@@ -105,7 +106,7 @@ def follow(
             # What was read ahead no poll tells of. Without blocking, peek looks there, and into the socket.
             line.settimeout(0)
             here = response.fp.peek(1) if response.fp else b"end"
-            line.settimeout(CONNECT_S)
+            line.settimeout(ANSWER_S)
             if not response.chunk_left:
                 here = here.lstrip(b"\r\n")  # the end of a chunk is nothing to read
             if not here and not poll.poll(LOOK_S * 1000):

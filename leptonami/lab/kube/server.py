@@ -89,6 +89,8 @@ class Handler(BaseHTTPRequestHandler):
             raw.settimeout(HANDSHAKE_S)
             self.request = self.server.context.wrap_socket(raw, server_side=True, do_handshake_on_connect=False)
             self.server.connections[threading.current_thread()] = self.request
+            if self.server.stopping.is_set():  # `stop` has seen the socket that this one took the place of
+                raise ConnectionAbortedError
             self.request.do_handshake()
         super().setup()
         self.connection.settimeout(IDLE_S)
@@ -243,6 +245,9 @@ class HttpServer(ThreadingHTTPServer):
     def process_request_thread(self, request: Any, client_address: Any) -> None:
         """Serve one connection, and forget it."""
         self.connections[threading.current_thread()] = request
+        if self.stopping.is_set():  # `stop` has not seen it
+            self.shutdown_request(request)
+            return
         super().process_request_thread(request, client_address)
 
     def shutdown_request(self, request: Any) -> None:

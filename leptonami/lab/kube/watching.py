@@ -44,18 +44,23 @@ def refused(problem: ApiError) -> Iterator[bytes]:
 def stream(
     watch: Watch, shape: Callable[[Event], bytes], *, seconds: float, alive: Callable[[], bool]
 ) -> Iterator[bytes]:
-    """Give the lines of a watch until its time is over, its kind is removed or the client has gone."""
+    """Give the lines of a watch until its time is over, its kind is removed or the client has gone.
+
+    What happened before the end is told, however late this thread looks: that its kind's objects went away, too.
+    """
     until = time.monotonic() + seconds
     try:
-        while not watch.ended and alive():
+        while alive():
             left = until - time.monotonic()
+            events = watch.next(min(LOOK_S, max(left, 0.0)))
+            if events:
+                yield b"".join(map(shape, events))
+            elif watch.ended:
+                return
             if left <= 0:
                 if last := watch.bookmark():
                     yield shape(last)
                 return
-            events = watch.next(min(LOOK_S, left))
-            if events:
-                yield b"".join(map(shape, events))
     except ApiError as problem:
         yield line("ERROR", problem.status())
     finally:

@@ -473,9 +473,13 @@ def test_a_log_keeps_its_last_lines() -> None:
     log = Log()
     log.add("t", ["one\ntwo"])
     assert log.lines == [("t", "one"), ("t", "two")]
+    before = log.kept
     log.add("t", map(str, range(2 * MOST_LINES)))
     assert len(log.lines) == MOST_LINES
-    assert log.dropped == MOST_LINES + 2
+    assert log.kept[0] == MOST_LINES + 2
+    # Who has looked just before sees the same lines at the same places.
+    assert before[0] == 0 and before[1][:2] == [("t", "one"), ("t", "two")]
+    assert before[1][MOST_LINES + 2 :] == log.lines
 
 
 @pytest.mark.parametrize(

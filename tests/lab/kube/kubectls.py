@@ -37,7 +37,7 @@ class Kubectl:
             capture_output=True,
             text=True,
             check=False,
-            timeout=60,
+            timeout=120,
             cwd=self.folder,
             input=stdin,
             env={**self.environment, **environment},

@@ -47,7 +47,7 @@ class Handler(BaseHTTPRequestHandler):
         try:
             self.line(b"one\n")
             # Longer than one look at the client: a quiet log must not end.
-            self.server.go_on.wait(20)
+            self.server.go_on.wait(120)
             for number in range(2 if "endless" not in self.path else 1_000_000):
                 self.line(b"more %d\n" % number)
             self.wfile.write(b"0\r\n\r\n")
@@ -103,11 +103,11 @@ def test_a_followed_log_comes_as_it_is_written_and_may_be_quiet_meanwhile(
     server: Server, kubelet: Kubelet, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(logs, "LOOK_S", 0.1)
-    monkeypatch.setattr(logs, "CONNECT_S", 0.1)
     with closing(Client(server)) as client:
         response = client.ask("GET", f"{LOG}?container=main&follow=true&tailLines=5")
         assert response.readline() == b"one\n"
-        threading.Timer(0.3, kubelet.go_on.set).start()
+        monkeypatch.setattr(logs, "ANSWER_S", 0.1)  # from here on: the answer itself may take its time
+        threading.Timer(0.5, kubelet.go_on.set).start()
         assert response.read() == b"more 0\nmore 1\n"
     assert kubelet.asked == ["/containerLogs/default/p/main?follow=true&tailLines=5"]
 

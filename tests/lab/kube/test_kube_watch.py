@@ -16,9 +16,10 @@ from collections.abc import Iterator
 from contextlib import ExitStack, closing
 from typing import Any
 
+import manifests
 import pytest
 
-from leptonami.lab.kube import Server, history, start
+from leptonami.lab.kube import Server, history, start, watching
 from leptonami.lab.kube.store import Options
 
 TABLE = "application/json;as=Table;v=v1;g=meta.k8s.io,application/json"
@@ -27,7 +28,7 @@ METADATA = "application/json;as=PartialObjectMetadata;v=v1;g=meta.k8s.io,applica
 
 def connect(server: Server) -> http.client.HTTPSConnection:
     context = ssl.create_default_context(cadata=server.ca_pem)
-    return http.client.HTTPSConnection("127.0.0.1", int(server.url.rpartition(":")[2]), context=context, timeout=20)
+    return http.client.HTTPSConnection("127.0.0.1", int(server.url.rpartition(":")[2]), context=context, timeout=60)
 
 
 class Client:
@@ -142,6 +143,26 @@ def test_tables_and_metadata_in_watches(server: Server, http_client: Client) -> 
     assert [set(each) for each in found] == [{"kind", "apiVersion", "metadata"}] * 2
 
 
+def shown(event: history.Event) -> bytes:
+    return f"{event.type} {event.obj['metadata'].get('name')}\n".encode()
+
+
+def test_what_happened_before_a_watch_ends_is_told_however_late_it_looks() -> None:
+    client = manifests.Client()
+    client.create("customresourcedefinitions", manifests.definition(manifests.version()))
+    client.create("widgets", {"apiVersion": "x.io/v1", "kind": "Widget", "metadata": {"name": "w"}})
+    begin = str(client.store.resource_version)
+    watch = client.store.watch(client.kind("widgets"), resource_version=begin)
+    definitions = client.kind("customresourcedefinitions")
+    timed = client.store.watch(definitions, resource_version=begin, bookmarks=True)
+    client.store.delete(definitions, None, "widgets.x.io")
+    assert watch.ended
+    told = watching.stream(watch, shown, seconds=60, alive=lambda: True)
+    assert list(told)[-1].splitlines()[-1] == b"DELETED w"
+    lines = b"".join(watching.stream(timed, shown, seconds=0, alive=lambda: True)).splitlines()
+    assert lines[-2:] == [b"DELETED widgets.x.io", b"BOOKMARK None"]
+
+
 def test_many_watches_do_not_starve_the_rest() -> None:
     with start() as server, ExitStack() as stack:
         clients = [stack.enter_context(closing(Client(server))) for _ in range(50)]
@@ -161,7 +182,7 @@ def threads(server: Server) -> list[threading.Thread]:
 
 
 def until(condition: Any) -> None:
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 60
     while not condition():
         assert time.monotonic() < deadline, "it did not come true"
         time.sleep(0.02)
@@ -196,6 +217,48 @@ def test_stopping_ends_every_thread_and_socket() -> None:
         each.close()
 
 
+def test_stopping_ends_a_connection_whose_handshake_just_begins() -> None:
+    before = set(threading.enumerate())
+    server = start()
+    context, go_on, wrapped = server.http.context, threading.Event(), threading.Event()
+
+    class Context:
+        """Makes a connection's TLS socket at the worst moment: `stop` knows the connections, and has ended none."""
+
+        def wrap_socket(self, *given: Any, **named: Any) -> Any:
+            assert context and go_on.wait(60)
+            found = context.wrap_socket(*given, **named)
+            wrapped.set()
+            return found
+
+    class Connections(dict[Any, Any]):
+        def items(self) -> Any:
+            found = list(super().items())
+            go_on.set()
+            assert wrapped.wait(60)
+            return found
+
+    server.http.context = Context()  # type: ignore[assignment]
+    server.http.connections = Connections()
+    with closing(socket.create_connection(("127.0.0.1", server.http.server_port))):
+        until(lambda: threads(server))
+        server.stop()
+        assert not [each for each in threading.enumerate() if each not in before and each.is_alive()]
+
+
+def test_a_connection_that_comes_while_it_stops_is_closed() -> None:
+    with start(tls=False) as server:
+        pass
+    ours, theirs = socket.socketpair()
+    with closing(ours), closing(theirs):
+        thread = threading.Thread(target=server.http.process_request_thread, args=(theirs, None), daemon=True)
+        thread.start()
+        ours.settimeout(60)
+        assert ours.recv(1) == b""
+        thread.join(60)
+        assert not thread.is_alive() and not server.http.connections
+
+
 def test_a_connection_without_a_handshake_keeps_nobody_waiting(server: Server, http_client: Client) -> None:
     with closing(socket.create_connection(("127.0.0.1", server.http.server_port))):
         assert http_client.get("/version")["minor"] == "37"
@@ -212,8 +275,8 @@ def test_alone_it_says_where_it_is_and_ends_when_its_input_does() -> None:
         assert process.stdin is not None and process.stdout is not None
         about = json.loads(process.stdout.readline())
         context = ssl.create_default_context(cadata=about["ca_pem"])
-        with urllib.request.urlopen(about["url"] + "/version", context=context, timeout=20) as answer:
+        with urllib.request.urlopen(about["url"] + "/version", context=context, timeout=60) as answer:
             assert json.loads(answer.read())["gitVersion"] == "v1.30.0-eks-lab"
         process.stdin.close()
-        assert process.wait(20) == 0
+        assert process.wait(60) == 0
     assert about["cluster"] == "alone"
