@@ -29,6 +29,8 @@ FLAGS = (
     "--hide-scrollbars",
     "--force-color-profile=srgb",
 )
+# Seconds for an answer, or for a page to load. Only a browser that hangs needs them.
+PATIENCE = 90
 
 
 class Browser:
@@ -61,7 +63,7 @@ class Browser:
             message["sessionId"] = self.session
         os.write(self.commands, json.dumps(message).encode() + b"\0")
         while True:
-            answer = self.receive(30)
+            answer = self.receive(PATIENCE)
             if answer.get("id") == self.number:
                 if "error" in answer:
                     raise RuntimeError(f"{method}: {answer['error']}")
@@ -81,11 +83,11 @@ class Browser:
         self.attach()
         self.seen.clear()
         self.call("Page.navigate", url=path.resolve().as_uri())
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + PATIENCE
         while not any(event.get("method") == "Page.loadEventFired" for event in self.seen):
             if time.monotonic() > deadline:
                 raise TimeoutError("the page does not load")
-            self.seen.append(self.receive(20))
+            self.seen.append(self.receive(PATIENCE))
         # Whatever a page does late (a refresh, an image that fails) has happened by then.
         with contextlib.suppress(TimeoutError):
             while True:

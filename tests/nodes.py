@@ -177,7 +177,7 @@ class Ran:
         return self.out + self.err
 
 
-def run(machine: node.Machine, script: str, *, timeout: float = 60) -> Ran:
+def run(machine: node.Machine, script: str, *, timeout: float = 180) -> Ran:
     """Run a script, and again after each reboot that it asks for."""
     out = err = ""
     for reboots in range(5):

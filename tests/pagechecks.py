@@ -102,7 +102,7 @@ def html_validate(pages: Sequence[Path]) -> list[Finding]:
     command = ["node", str(needed(VALIDATOR)), "--config", str(WEB / "htmlvalidate.json"), "--formatter", "json"]
     with tempfile.TemporaryFile("w+") as told:  # a file: into a pipe node writes the first 64 KiB and ends
         done = subprocess.run(
-            [*command, *map(str, pages)], stdout=told, stderr=subprocess.PIPE, text=True, timeout=110, check=False
+            [*command, *map(str, pages)], stdout=told, stderr=subprocess.PIPE, text=True, timeout=280, check=False
         )
         told.seek(0)
         reports = told.read()

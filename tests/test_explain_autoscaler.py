@@ -11,7 +11,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -376,7 +375,7 @@ def test_a_pipe_that_is_closed_is_no_error() -> None:
         process.stdout.read(10)
         process.stdout.close()
         assert process.stderr.read() == b""
-        assert process.wait(30) == 3
+        assert process.wait(60) == 3
 
 
 def test_ctrl_c_ends_with_130_and_no_traceback() -> None:
@@ -386,9 +385,8 @@ def test_ctrl_c_ends_with_130_and_no_traceback() -> None:
         assert process.stdin is not None and process.stderr is not None
         process.stdin.write(ORIGINAL.read_bytes() * 2000)  # more than a pipe holds: it has begun to read
         process.stdin.flush()
-        time.sleep(0.3)
         os.kill(process.pid, signal.SIGINT)
-        assert process.wait(30) == 130
+        assert process.wait(60) == 130
         told = process.stderr.read()
         process.stdin.close()
     assert b"Traceback" not in told and b"interrupted" in told

@@ -15,7 +15,7 @@ from test_html import HOSTILE, TABLE, data, figure, output
 
 from leptonami import html
 
-pytestmark = [pytest.mark.browser, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.browser, pytest.mark.timeout(300)]
 
 
 @pytest.fixture(scope="module")

@@ -20,7 +20,7 @@ from leptonami.notebook import execute, keep_outputs
 CONFIG = Path(__file__).parent / "nbval_sanitize.cfg"
 PATTERNS = re.findall(r"^regex: (.*)$\n^replace: (.*)$", CONFIG.read_text(), re.MULTILINE)  # as nbval reads it
 
-pytestmark = pytest.mark.timeout(120)
+pytestmark = pytest.mark.timeout(300)
 
 LIVE = """
 p = {make}

@@ -27,7 +27,7 @@ from leptonami.parameters import coerce, parameters
 ROOT = Path(__file__).parent.parent
 DOCUMENT = ROOT / "docs" / "exit-codes.md"
 
-pytestmark = pytest.mark.timeout(120)
+pytestmark = pytest.mark.timeout(300)
 
 Run = Callable[..., tuple[Outcome, Any]]
 

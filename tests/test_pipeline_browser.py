@@ -13,7 +13,7 @@ from test_pipeline_index import HOSTILE, done, hostile, record
 from leptonami.pipeline import index
 from leptonami.pipeline.record import NotebookRecord
 
-pytestmark = [pytest.mark.browser, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.browser, pytest.mark.timeout(300)]
 
 
 @pytest.fixture(scope="module")

@@ -351,5 +351,5 @@ def test_the_script_that_reads_ahead_is_sound(tmp_path: Path) -> None:
         .replace("cat -- >/dev/null 2>&1", f"cat -- >>{tmp_path}/read 2>&1")
     )
     (tmp_path / "script.sh").write_text(text.replace(") </dev/null >/dev/null 2>&1 &", ")"))
-    subprocess.run(["bash", tmp_path / "script.sh"], check=False, timeout=20)
+    subprocess.run(["bash", tmp_path / "script.sh"], check=False, timeout=60)
     assert (tmp_path / "read").stat().st_size == 1000

@@ -962,7 +962,7 @@ def test_commands_of_others_on_the_builder_are_not_ours(lab: Lab, target: Target
     target.poll(
         lambda: ssm.describe_instance_information(Filters=filters)["InstanceInformationList"] or None,
         what="the agent",
-        timeout=30,
+        timeout=60,
     )
     sent = [
         ssm.send_command(
@@ -1003,11 +1003,12 @@ def test_a_build_that_was_killed_is_swept_from_the_command_line(
     runner = CliRunner()
     # A copy of the folder of a build that goes on must not be the end of it.
     building.send_signal(signal.SIGSTOP)
+    os.waitid(os.P_PID, building.pid, os.WSTOPPED | os.WEXITED | os.WNOWAIT)  # it writes no file any more
     shutil.copytree(tmp_path / "runs", tmp_path / "copy")
     copied = runner.invoke(cli, ["sweep", "--yes", "--json", "--aws", "lab", "--runs", str(tmp_path / "copy")])
     assert copied.exit_code == 0, copied.output
     assert json.loads(copied.stdout)["removals"] == []
-    os.kill(building.pid, signal.SIGKILL)
+    building.kill()
     building.wait()
     dry = runner.invoke(cli, ["sweep", *options])
     assert dry.exit_code == 0, dry.output
