@@ -8,10 +8,12 @@ from contextlib import contextmanager
 from importlib import import_module
 from typing import Any
 
-__all__ = ["kubernetes_module", "prepare_nbformat"]
+__all__ = ["kubernetes_module", "prepare_nbformat", "prepare_papermill"]
 
 GRAMMAR = "rfc3987_syntax"
 SCHEMAS = "kubernetes_validate"
+# Where papermill could read notebooks from besides a folder.
+STORES = ("boto3", "pyarrow")
 
 
 def prepare_nbformat() -> None:
@@ -25,6 +27,18 @@ def prepare_nbformat() -> None:
     if "jsonschema" not in sys.modules:
         with without(GRAMMAR):
             import nbformat  # noqa: F401 - to have it imported
+
+
+def prepare_papermill() -> None:
+    """Import papermill without the clients of S3 and HDFS; call it before `import leptonami.engine`.
+
+    It imports them in case that a notebook's path is an address there: half of its time, in every process that runs a
+    notebook, for what only ever gets the paths of files here. Afterwards the packages can be imported as ever.
+    """
+    prepare_nbformat()
+    if "papermill" not in sys.modules:
+        with without(*STORES):
+            import papermill  # noqa: F401 - to have it imported
 
 
 def kubernetes_module(name: str) -> Any:
@@ -44,13 +58,13 @@ def kubernetes_module(name: str) -> Any:
 
 
 @contextmanager
-def without(name: str) -> Iterator[None]:
-    """Let a package look as if it were not installed, unless it has been imported already."""
-    if name in sys.modules:
-        yield
-        return
-    sys.modules[name] = None  # type: ignore[assignment] # which is how Python says that there is none
+def without(*names: str) -> Iterator[None]:
+    """Let packages look as if they were not installed, but for those that have been imported already."""
+    hidden = [name for name in names if name not in sys.modules]
+    for name in hidden:
+        sys.modules[name] = None  # type: ignore[assignment] # which is how Python says that there is none
     try:
         yield
     finally:
-        del sys.modules[name]
+        for name in hidden:
+            del sys.modules[name]

@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from leptonami.errors import InputError, Interrupted, LeptonamiError, NotebookError, Timeout
-from leptonami.imports import prepare_nbformat
+from leptonami.imports import prepare_nbformat, prepare_papermill
 from leptonami.parameters import Parameter, coerce, from_file, parameters, source_of
 
 if TYPE_CHECKING:
@@ -212,6 +212,7 @@ def execute(
     with writing(output):
         output.parent.mkdir(parents=True, exist_ok=True)
 
+    prepare_papermill()
     from leptonami import engine
 
     control = engine.Control(cell_timeout=cell_timeout, timeout=timeout, grace=grace)

@@ -133,24 +133,6 @@ def unexpected(raised: Exception, output: Path) -> LeptonamiError:
     )
 
 
-def import_quickly() -> None:
-    """Import jsonschema, which nbformat needs, without the grammar of internationalised addresses.
-
-    That grammar (`rfc3987_syntax`, an optional dependency of jsonschema's) is compiled when it is imported: 1.2 s of
-    processor time here, two thirds of what a notebook's process needs to start. It is for the format "iri", which no
-    notebook's schema has. The kernel is another process and has all that it would have.
-    """
-    name = "rfc3987_syntax"
-    if name in sys.modules:
-        return
-    # None makes the import fail, which jsonschema provides for.
-    sys.modules[name] = None  # type: ignore[assignment]
-    try:
-        import jsonschema  # noqa: F401
-    finally:
-        del sys.modules[name]
-
-
 def main() -> None:
     """Do the job that standard input names, and leave."""
     early = Early()
@@ -159,7 +141,6 @@ def main() -> None:
     os.dup2(2, 1)
     job = json.loads(sys.stdin.readline())
     watch(sys.stdin)
-    import_quickly()
     try:
         told = run(job, early, teller)
     except LeptonamiError as error:
