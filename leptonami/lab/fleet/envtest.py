@@ -64,7 +64,7 @@ def start(environment: Mapping[str, str] = os.environ) -> Iterator[Path]:
     with contextlib.ExitStack() as stack:
         # Only we can read it: there is a key and a token in it.
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="leptonami-envtest-")))
-        client, peer, port = free_ports(3)
+        client, peer, port = stack.enter_context(reserved_ports(3))
         url, authority = f"https://127.0.0.1:{port}", folder / "apiserver/apiserver.crt"
         token = secrets.token_urlsafe(32)
         (folder / "tokens.csv").write_text(f'{token},admin,admin,"system:masters"\n', encoding="utf-8")
@@ -175,8 +175,16 @@ def wait_ready(process: subprocess.Popen[bytes], url: str, folder: Path, authori
     raise Timeout(f"it is not ready after {READY_S:g} s", resource="kube-apiserver")
 
 
-def free_ports(count: int) -> list[int]:
-    """Find free ports on 127.0.0.1."""
+@contextlib.contextmanager
+def reserved_ports(count: int) -> Iterator[list[int]]:
+    """Give ports on 127.0.0.1 that nobody else is given meanwhile.
+
+    Linux lets a program listen where a socket is bound that does not listen itself, if both reuse addresses, as servers
+    do; and it gives such a port to nobody who asks for any.
+    """
     with contextlib.ExitStack() as stack:
-        sockets = [stack.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(count)]
-        return [each.getsockname()[1] for each in sockets]
+        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
+        for each in sockets:
+            each.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            each.bind(("127.0.0.1", 0))
+        yield [each.getsockname()[1] for each in sockets]

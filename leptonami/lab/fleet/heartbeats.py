@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from leptonami.lab.conditions import is_ready
 from leptonami.lab.fleet.api import Resource
 from leptonami.lab.fleet.behaviours import NodeFacts
 from leptonami.lab.fleet.cluster import Cluster, Key
@@ -82,8 +83,8 @@ class Hearts:
             return
         there.phase = "ready"
         known = conditions(self.clock.stamp(), ready=True, since=found.get("status", {}).get("conditions") or ())
-        self.cluster.patch("nodes", None, name, {"status": {"conditions": known}}, "status")
         say(self.cluster, name, "NodeReady", f"Node {name} status is now: NodeReady")
+        self.cluster.patch("nodes", None, name, {"status": {"conditions": known}}, "status")
 
     def interval(self) -> float:
         """Give the simulated seconds between two renewals of a lease."""
@@ -91,7 +92,11 @@ class Hearts:
         return self.clock.at_least(self.model.wait("lease"), floor)
 
     def beat(self, there: Launched) -> None:
-        """Renew the lease, and from time to time the conditions; again and again."""
+        """Renew the lease, and from time to time the conditions; again and again.
+
+        The conditions at once where the cluster takes the Node for not ready: this process had no turn for so long
+        that the node controller lost patience, or somebody else has said so.
+        """
         name = there.facts.name
         host = self.kubelets.hosts.get(name)
         if host is None or there.facts is not host.facts:
@@ -103,7 +108,10 @@ class Hearts:
         self.lifecycle.heard(name)
         self.lease(there)
         now, found = self.clock.now(), self.cluster.get("nodes", None, name)
-        if found and now - there.reported > self.clock.at_least(self.model.wait("report"), REPORT_S):
+        if found and there.phase == "ready" and not is_ready(found):
+            there.reported = now
+            self.ready(there)
+        elif found and now - there.reported > self.clock.at_least(self.model.wait("report"), REPORT_S):
             there.reported = now
             ready = there.phase == "ready"
             known = conditions(self.clock.stamp(), ready=ready, since=found["status"].get("conditions") or ())

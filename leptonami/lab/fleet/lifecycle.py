@@ -87,10 +87,10 @@ class Lifecycle:
         now = self.clock.stamp()
         doubt = {"status": "Unknown", "reason": "NodeStatusUnknown", "message": STOPPED, "lastTransitionTime": now}
         known = [{**each, **doubt} for each in found["status"].get("conditions") or ()]
-        self.cluster.patch("nodes", None, name, {"status": {"conditions": known}}, "status")
         about = {"kind": "Node", "apiVersion": "v1", "metadata": {"name": name, "uid": name}}
         message = f"Node {name} status is now: NodeNotReady"
         self.cluster.event(about, "Normal", "NodeNotReady", message, "node-controller")
+        self.cluster.patch("nodes", None, name, {"status": {"conditions": known}}, "status")
         for pod in self.cluster.by_node(name):
             place, own = pod["metadata"]["namespace"], pod["metadata"]["name"]
             if is_ready(pod):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from leptonami.lab.fleet.behaviours import Life, Step
@@ -208,17 +209,18 @@ class Worker:
         clock = self.kubelets.clock
         box.stage = "running"
         box.container_id = f"containerd://{self.host.rng.getrandbits(256):064x}"
-        box.previous, box.log = box.log, Log()
         if box.state.get("terminated"):
             box.last = box.state
         box.life = life = Life(self.pod, box.spec, self.host.facts, box.restarts, clock.now())
         box.state = {"running": {"startedAt": clock.stamp()}}
-        step = self.outcome(life)
+        step, log = self.outcome(life), Log()
+        log.add(clock.micro(), step.log)
+        box.previous, box.log = box.log, log  # with its first lines: others may read it at any moment
         if step.reason == "StartError":
             self.event("Warning", "Failed", f"Error: {step.message}", box)
         else:
             self.event("Normal", "Started", containers("Started", box.name, self.host.minor), box)
-        self.take(box, life, step)
+        self.take(box, life, replace(step, log=()))
 
     def outcome(self, life: Life) -> Step:
         """Ask the container's behaviour for its next step."""

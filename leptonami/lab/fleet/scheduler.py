@@ -239,9 +239,10 @@ class Scheduler:
             if room is not None:
                 del self.waiting[key]
                 self._enter(pod, key, room.name, demand)
-                cluster.bind(pod, room.name)
+                # The event first, here and elsewhere: who sees what is done, and waits for all events, has it.
                 text = f"Successfully assigned {key[1]}/{key[2]} to {room.name}"
                 cluster.event(pod, "Normal", "Scheduled", text, NAME)
+                cluster.bind(pod, room.name)
                 return
             message = explain([self._why(pod, demand, each) for each in self.rooms.values() if each.known])
             if alone:
@@ -297,5 +298,5 @@ class Scheduler:
                 scheduled["lastTransitionTime"] = each.get("lastTransitionTime") or scheduled["lastTransitionTime"]
         others = [each for each in old if each["type"] != "PodScheduled"]
         body = {"status": {"conditions": [*others, scheduled]}, **mark(pod)}
-        cluster.patch("pods", about["namespace"], about["name"], body, "status")
         cluster.event(pod, "Warning", "FailedScheduling", message, NAME)
+        cluster.patch("pods", about["namespace"], about["name"], body, "status")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 import subprocess
 import sys
@@ -17,14 +18,14 @@ import pytest
 
 from leptonami.lab import kube
 from leptonami.lab.conditions import is_ready
-from leptonami.lab.fleet.api import Api, Refused, connect
+from leptonami.lab.fleet.api import Api, Refused, connect, events
 from leptonami.lab.fleet.faults import parse
 from leptonami.lab.fleet.images import Root
 from leptonami.lab.fleet.instances import Sight
 from leptonami.lab.fleet.nodes import Machine
 from leptonami.lab.fleet.running import Fleet, Settings
 
-DEADLINE_S = 60.0
+DEADLINE_S = 120.0
 TYPE = {
     "VCpuInfo": {"DefaultVCpus": 4},
     "MemoryInfo": {"SizeInMiB": 16384},
@@ -102,7 +103,7 @@ class Rig:
         """Run kubectl."""
         kubectl = Path(sys.executable).parent / "kubectl"
         command = [str(kubectl), "--kubeconfig", self.fleet.settings.kubeconfig, *words]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+        done = subprocess.run(command, capture_output=True, text=True, timeout=DEADLINE_S, check=False)
         assert done.returncode == 0, done.stderr
         return done.stdout
 
@@ -155,6 +156,29 @@ class Rig:
     def wait_pod(self, name: str, good: Callable[[Any], object]) -> Any:
         """Wait until a pod is as it should be, and give it."""
         return until(lambda: (pod := self.seen(name)) and good(pod) and pod)
+
+    def story(self, version: str, over: Callable[[dict[str, Any]], object]) -> list[dict[str, Any]]:
+        """Give all that a watch tells of pods after a version, up to an event: what passes quickly is in it too."""
+        answer = self.api.watch("/api/v1/namespaces/default/pods", {"resourceVersion": version}, int(DEADLINE_S))
+        found: list[dict[str, Any]] = []
+        try:
+            for event in itertools.chain.from_iterable(events(answer)):
+                if event["type"] != "BOOKMARK":
+                    found.append(event)
+                    if over(event):
+                        return found
+        finally:
+            answer.close()
+        pytest.fail("it did not come to pass in time")
+
+    def life(self, made: dict[str, Any], over: Callable[[Any], object]) -> list[Any]:
+        """Give a pod as it was after each change since it was made, until it is as it should be."""
+        name = made["metadata"]["name"]
+        story = self.story(
+            made["metadata"]["resourceVersion"],
+            lambda event: event["object"]["metadata"]["name"] == name and over(event["object"]),
+        )
+        return [event["object"] for event in story if event["object"]["metadata"]["name"] == name]
 
     def events(self, name: str) -> list[dict[str, Any]]:
         """Give an object's events in their order, once all is sent: they come after everything else."""
@@ -219,6 +243,6 @@ def rig(folder: Path, speed: float = 200.0, cluster: str = "lab") -> Iterator[Ri
         finally:
             api.close()
             fleet.end()
-            thread.join(30)
+            thread.join(DEADLINE_S)
         assert not thread.is_alive()
         assert complaints == []

@@ -47,14 +47,16 @@ def test_fault_snap_refresh_race(cluster: Rig) -> None:
 
 def test_fault_notready_flapping(cluster: Rig) -> None:
     new = machine(5, group="flaps")
-    fault = {"group": "flaps", "fault": "notready-flapping", "up": 100.0, "down": 100.0}
-    cluster.aws.say(new, faults=[fault])
+    cluster.aws.say(new)
     cluster.wait_node(new)
     stays = {"operator": "Exists", "effect": "NoExecute"}
     cluster.pod("stays", nodeName=new.private_dns, tolerations=[stays])
     cluster.pod("evicted", nodeName=new.private_dns, tolerations=[{**stays, "tolerationSeconds": 1}])
     for name in ("stays", "evicted"):
         cluster.wait_pod(name, ready)
+    # Only now: a pod that is not ready yet when the node goes is evicted before it ever is.
+    fault = {"group": "flaps", "fault": "notready-flapping", "up": 100.0, "down": 100.0}
+    cluster.aws.say(new, faults=[fault])
 
     def unknown() -> Any:
         found = cluster.node(new)

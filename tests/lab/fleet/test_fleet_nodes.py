@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from fleets import Rig, custom, machine, ready, rig, untainted, until
 
+from leptonami.lab.fleet import heartbeats
 from leptonami.lab.fleet.api import Refused, events
 from leptonami.lab.fleet.images import Image, Root
 from leptonami.lab.fleet.kwok import Adoption
@@ -176,6 +177,22 @@ def test_a_fleet_that_is_new_knows_the_nodes_that_are_there(cluster: Rig) -> Non
     cluster.wait_pod("again", ready)
 
 
+def test_a_kubelet_that_is_taken_for_silent_says_at_once_that_it_is_not(
+    cluster: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As after a moment in which this machine was so busy that the node controller lost patience."""
+    monkeypatch.setattr(heartbeats, "REPORT_S", 3600.0)
+    new = machine(21)
+    cluster.aws.say(new)
+    conditions = cluster.wait_node(new)["status"]["conditions"]
+    doubt = {"status": {"conditions": [{**each, "status": "Unknown"} for each in conditions]}}
+    path = f"/api/v1/nodes/{new.private_dns}/status"
+    cluster.ask("PATCH", path, doubt, "application/merge-patch+json")
+    cluster.wait_node(new)
+    until(lambda: [reason for reason, _ in cluster.said(new.private_dns)].count("NodeReady") == 1)
+    assert next(each["count"] for each in cluster.events(new.private_dns) if each["reason"] == "NodeReady") == 2
+
+
 # --- nodes that others made -------------------------------------------------------------------------------------------
 
 
@@ -230,7 +247,7 @@ def test_the_autoscalers_kwok_nodes_come_and_go(cluster: Rig) -> None:
         return [(each["status"], each["reason"]) for each in found] == [("False", "Unschedulable")]
 
     waiting = pods(unschedulable)[0]["metadata"]["name"]
-    until(lambda: cluster.said(waiting, component="default-scheduler")[0][0] == "FailedScheduling")
+    assert cluster.said(waiting, component="default-scheduler")[0][0] == "FailedScheduling"
 
     # Scale-up: IncreaseSize of cloudprovider/kwok, a template without what belongs to a node that lives.
     name = "ml-1764150000-x7k2p"
@@ -283,15 +300,20 @@ def test_the_autoscalers_kwok_nodes_come_and_go(cluster: Rig) -> None:
     until(lambda: cluster.seen("left") is None)
     until(lambda: cluster.get(lease) is None)
     assert cluster.get(path) is None
-    # Nothing of it stays in the fleet either.
-    kubelets = cluster.fleet.kubelets
-    assert name not in kubelets.hosts
-    assert not [key for key, worker in list(kubelets.pods.items()) if worker.host.name == name]
-    for each in cluster.fleet.loop.controllers:
-        if isinstance(each, Adoption):
-            assert name not in each.adopted
-        if isinstance(each, Scheduler):
-            assert name not in each.rooms
+
+    # Nothing of it stays in the fleet either, once that has heard of it.
+    def left() -> list[object]:
+        kubelets = cluster.fleet.kubelets
+        found: list[object] = [key for key, worker in list(kubelets.pods.items()) if worker.host.name == name]
+        found += [kubelets] if name in kubelets.hosts else []
+        for each in cluster.fleet.loop.controllers:
+            if isinstance(each, Adoption):
+                found += [each] if name in each.adopted else []
+            if isinstance(each, Scheduler):
+                found += [each] if name in each.rooms else []
+        return found
+
+    until(lambda: not left())
 
     # A node of that name that comes again is another one.
     cluster.ask("POST", "/api/v1/nodes", node)
