@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import re
 import subprocess
 import sys
@@ -81,6 +82,8 @@ def test_why_a_display_updated_in_place_would_not_do(kept: Callable[..., Path]) 
 
 
 def test_everything_of_ours_is_stable(kept: Callable[..., Path]) -> None:
+    # The first process that draws looks for fonts, and says so after five seconds: not in the notebook.
+    importlib.import_module("matplotlib.font_manager")
     path = kept(
         "import pandas as pd, secrets, time\n"
         "from matplotlib import pyplot as plt\n"
