@@ -129,7 +129,7 @@ def problems(results: Results) -> tuple[str, ...]:
         if each.outcome != "ok"
     ]
     told += [
-        f"{each.variant} ({each.cell.words()}): {len(each.trials)} trials that count are too few to compare"
+        f"{each.variant} ({each.cell.words()}): too few trials that count to compare: {len(each.trials)}"
         for each in groups(results)
         if len(each.trials) < 2
     ]

@@ -161,7 +161,7 @@ def test_other_instance_types_images_and_bandwidths_are_not_compared_unless_aske
 def test_a_single_trial_is_shown_and_not_compared(found: Results) -> None:
     few = replace(found, trials=tuple(each for each in found.trials if each.block <= 2))
     assert report.verdicts(few) == ()
-    assert any("too few to compare" in each for each in report.problems(few))
+    assert any("too few trials that count to compare: 1" in each for each in report.problems(few))
 
 
 def reads(trial: Trial) -> bool:
