@@ -43,7 +43,7 @@ def server(tmp_path: Path) -> Iterator[KubeServer]:
 
 
 def test_log_and_objects_of_a_live_cluster_are_joined(server: KubeServer) -> None:
-    with connect(kubeconfig=server.kubeconfig) as cluster:
+    with connect(kubeconfig=server.kubeconfig, timeout=60) as cluster:
         found = live.autoscaler(cluster, Given(year=2026))
     verdict = found.node("gpu-workers-gznqd")
     assert (verdict.state, verdict.branch) == (State.BLOCKED, Branch.VALIDATOR_PODS)
@@ -55,7 +55,7 @@ def test_log_and_objects_of_a_live_cluster_are_joined(server: KubeServer) -> Non
 
 def test_without_a_pod_of_the_autoscaler_the_objects_tell(server: KubeServer) -> None:
     server.lists["/api/v1/pods"].remove(POD)
-    with connect(kubeconfig=server.kubeconfig) as cluster:
+    with connect(kubeconfig=server.kubeconfig, timeout=60) as cluster:
         found = live.autoscaler(cluster, Given())
     assert found.log is None
     assert found.node("gpu-workers-gznqd").branch is Branch.VALIDATOR_PODS
@@ -67,7 +67,7 @@ def test_of_several_pods_the_one_that_holds_the_lease_is_read(server: KubeServer
     server.documents["/apis/coordination.k8s.io/v1/namespaces/kube-system/leases/cluster-autoscaler"] = {
         "spec": {"holderIdentity": "cluster-autoscaler-7d9"}
     }
-    with connect(kubeconfig=server.kubeconfig) as cluster:
+    with connect(kubeconfig=server.kubeconfig, timeout=60) as cluster:
         assert live.autoscaler(cluster, Given()).log is not None
     assert not [path for _, path in server.asked if "cluster-autoscaler-0/log" in path]
 
@@ -75,7 +75,7 @@ def test_of_several_pods_the_one_that_holds_the_lease_is_read(server: KubeServer
 def test_what_is_refused_and_not_needed_is_left_out_and_told(server: KubeServer) -> None:
     for path in ("/api/v1/events", LOG, "/apis/policy/v1/poddisruptionbudgets"):
         server.wrong[path] = lambda handler, query: status(handler, 403, "forbidden")
-    with connect(kubeconfig=server.kubeconfig) as cluster:
+    with connect(kubeconfig=server.kubeconfig, timeout=60) as cluster:
         found = live.autoscaler(cluster, Given())
     assert found.log is None
     assert sum("not allowed to" in each for each in found.problems) == 3
@@ -84,14 +84,17 @@ def test_what_is_refused_and_not_needed_is_left_out_and_told(server: KubeServer)
 
 def test_nodes_and_pods_are_needed(server: KubeServer) -> None:
     server.wrong["/api/v1/pods"] = lambda handler, query: status(handler, 403, "forbidden")
-    with connect(kubeconfig=server.kubeconfig) as cluster, pytest.raises(CredentialsError, match="list pods"):
+    with (
+        connect(kubeconfig=server.kubeconfig, timeout=60) as cluster,
+        pytest.raises(CredentialsError, match="list pods"),
+    ):
         live.autoscaler(cluster, Given())
 
 
 def test_a_cluster_without_nodes(server: KubeServer) -> None:
     for path in server.lists:
         server.lists[path] = []
-    with connect(kubeconfig=server.kubeconfig) as cluster, pytest.raises(InputError, match="no node"):
+    with connect(kubeconfig=server.kubeconfig, timeout=60) as cluster, pytest.raises(InputError, match="no node"):
         live.autoscaler(cluster, Given())
 
 

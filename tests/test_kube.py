@@ -146,7 +146,7 @@ def test_forbidden_names_the_verb_and_the_resource(server: KubeServer, cluster: 
 
 def test_a_token_that_is_not_known_is_a_question_of_credentials(server: KubeServer, tmp_path: Path) -> None:
     (tmp_path / "bad").write_text(json.dumps(kubeconfig(server.url, tmp_path / "server.crt", token="stale")))
-    with connect(kubeconfig=tmp_path / "bad") as cluster, pytest.raises(CredentialsError, match="401"):
+    with connect(kubeconfig=tmp_path / "bad", timeout=60) as cluster, pytest.raises(CredentialsError, match="401"):
         cluster.objects("nodes")
 
 
@@ -295,7 +295,7 @@ def test_a_context_that_is_not_there_names_those_that_are(server: KubeServer) ->
 
 def test_the_kubeconfig_is_never_written(server: KubeServer) -> None:
     before = server.kubeconfig.read_bytes(), server.kubeconfig.stat().st_mtime_ns
-    connect(kubeconfig=server.kubeconfig).objects("nodes")
+    connect(kubeconfig=server.kubeconfig, timeout=60).objects("nodes")
     assert (server.kubeconfig.read_bytes(), server.kubeconfig.stat().st_mtime_ns) == before
 
 
@@ -349,7 +349,7 @@ def test_a_credential_plug_in_that_works(server: KubeServer, tmp_path: Path) -> 
         "exec": {"apiVersion": "client.authentication.k8s.io/v1beta1", "command": str(plugin), "args": []}
     }
     (tmp_path / "config").write_text(json.dumps(config))
-    assert connect(kubeconfig=tmp_path / "config").objects("nodes")
+    assert connect(kubeconfig=tmp_path / "config", timeout=60).objects("nodes")
 
 
 def test_a_certificate_that_is_none_is_told_when_it_is_used(server: KubeServer, tmp_path: Path) -> None:

@@ -33,7 +33,7 @@ def kubeconfig(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 @pytest.fixture
 def cluster(kubeconfig: Path) -> Iterator[Cluster]:
-    with connect(kubeconfig=kubeconfig) as opened:
+    with connect(kubeconfig=kubeconfig, timeout=60) as opened:
         yield opened
         Pods(opened).delete("launch")
 
@@ -67,7 +67,7 @@ def test_what_the_api_server_refuses_is_said_in_its_words(cluster: Cluster) -> N
 def test_whoever_may_not_create_pods_is_told_which_right_is_missing(tmp_path: Path) -> None:
     from kubeserver import serving, status
 
-    with serving(tmp_path) as server, connect(kubeconfig=server.kubeconfig) as cluster:
+    with serving(tmp_path) as server, connect(kubeconfig=server.kubeconfig, timeout=60) as cluster:
 
         def refuse(handler: Any) -> None:
             status(handler, 403, 'pods is forbidden: User "me" cannot create resource "pods"')

@@ -144,7 +144,7 @@ class EksDriver:
         ami = self.account.ami(variant)
         gib = sum(each["Ebs"]["VolumeSize"] for each in requests.disks(self.eks, variant, ami))
         gpus = self.account.accelerators(trial.instance_type)
-        watch = Watch(self.provenance, time.monotonic() + timeout, min(ASK_S, self.target.pace.longest))
+        watch = Watch(self.provenance, time.monotonic() + timeout, self.pause)
         begun = time.monotonic()
 
         def spent() -> float | None:
@@ -192,10 +192,14 @@ class EksDriver:
         # Of both: one that has ended has no sandbox any more.
         later = cluster.object("pods", self.pod_name(trial), self.pods.namespace) or pod
         told.marks += [*kubemarks.from_pod(pod, provenance), *kubemarks.from_pod(later, provenance)]
-        events = cluster.objects("events", namespace=self.pods.namespace)
-        told.marks += kubemarks.from_events(events, pod["metadata"]["uid"], provenance)
+        told.marks += self.waiting.told(pod["metadata"]["uid"], self.pods.namespace, self.pause)
         told.bounds += asking.clock_of_api(cluster)
         return told
+
+    @property
+    def pause(self) -> float:
+        """Seconds between two questions."""
+        return min(ASK_S, self.target.pace.longest)
 
     # --- afterwards ---------------------------------------------------------------------------------------------------
 

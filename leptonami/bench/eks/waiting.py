@@ -28,6 +28,8 @@ GONE = {"shutting-down", "terminated", "stopping", "stopped"}
 # What a pod waits for in vain: https://kubernetes.io/docs/concepts/containers/images/ and pkg/kubelet/images.
 HOPELESS = {"InvalidImageName", "ErrImageNeverPull", "CreateContainerConfigError", "CreateContainerError"}
 GPU = "nvidia.com/gpu"
+# How long the kubelet may take for the events of a container that it has started; it drops some when it has too many.
+EVENTS_S = 10.0
 
 
 @dataclass
@@ -118,6 +120,19 @@ class Waiting:
                         hint="give the image a `command` that writes a line when it is of use",
                     )
             watch.wait(f"the pod's first output ({problem or phase or 'not scheduled'})")
+
+    def told(self, uid: str, namespace: str, pause: float) -> tuple[Mark, ...]:
+        """Give the marks of a pod's events, once the start of its container is among them: it is the last of them.
+
+        The kubelet writes events aside, after what they tell; the container's output may be there first.
+        """
+        until = time.monotonic() + EVENTS_S
+        while True:
+            events = self.cluster.objects("events", namespace=namespace)
+            found = kubemarks.from_events(events, uid, self.provenance)
+            if any(each.name == "started" for each in found) or time.monotonic() > until:
+                return found
+            time.sleep(pause)
 
     def gpu_there(self, node: str, gpus: int, watch: Watch) -> dict[str, Value]:
         """Wait for the node's GPUs to be allocatable, if it has some and a device plugin to say so."""

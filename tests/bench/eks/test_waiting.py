@@ -33,6 +33,31 @@ class Cluster:
         return [f"{stamp} READY\n".encode()]
 
 
+class Late(Cluster):
+    """The events of a pod come one by one, after its output."""
+
+    reasons = ("Scheduled", "Pulling", "Pulled", "Created", "Started")
+
+    def objects(self, plural: str, namespace: str) -> list[dict[str, Any]]:
+        assert (plural, namespace) == ("events", "default")
+        self.asked += 1
+        stamp = "2026-11-26T10:00:00Z"
+        return [
+            {"reason": each, "involvedObject": {"uid": "u"}, "firstTimestamp": stamp}
+            for each in self.reasons[: self.asked]
+        ]
+
+
+def test_the_last_event_of_a_start_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    waiting = Waiting(cast("Any", None), cast("Any", Late(0)), cast("Any", None), "simulated")
+    names = [each.name for each in waiting.told("u", "default", 0.001)]
+    assert names == ["scheduled", "pulling", "pulled", "container-created", "started"]
+    # One that is never written is not waited for for ever.
+    monkeypatch.setattr("leptonami.bench.eks.waiting.EVENTS_S", 0.01)
+    monkeypatch.setattr(Late, "reasons", Late.reasons[:-1])
+    assert "started" not in {each.name for each in waiting.told("u", "default", 0.001)}
+
+
 @pytest.mark.parametrize("lead", [7.0, -7.0])
 def test_the_first_output_is_marked_and_bounds_its_nodes_clock(lead: float) -> None:
     cluster = Cluster(lead)
