@@ -240,11 +240,16 @@ def compare_runs(
 
 def surroundings(results: Results) -> str:
     """Say in some words where numbers come from."""
+    when = min((each.began for each in results.trials), default="")[:10]
+    place = ", ".join(filter(None, (machine_words(results), when)))
+    return f"{results.provenance.capitalize()} on {results.driver} ({place})"
+
+
+def machine_words(results: Results) -> str:
+    """Say in some words on what machine, or where, a driver launched."""
     machine = results.machine
     told = [f"{machine['processor']}, {machine.get('cores')} cores"] if "processor" in machine else []
-    told += [str(machine[name]) for name in ("region", "zone", "filesystem") if name in machine]
-    when = min((each.began for each in results.trials), default="")[:10]
-    return f"{results.provenance.capitalize()} on {results.driver} ({', '.join([*told, when])})"
+    return ", ".join([*told, *(str(machine[name]) for name in ("region", "zone", "filesystem") if name in machine)])
 
 
 def rows(

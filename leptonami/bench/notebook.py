@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from leptonami.bench import cost, experiment, report, runner
 from leptonami.bench.drivers import DRIVERS, open_driver
-from leptonami.bench.groups import compare_variants, weakest
+from leptonami.bench.groups import compare_variants, machine_words, weakest
 from leptonami.bench.model import Setup
 from leptonami.bench.results import KIND, Results, read, text
 from leptonami.errors import InputError
@@ -178,19 +178,24 @@ def sentences(results: Results, across: Collection[str] = ()) -> Table:
 
 
 def recorded_beside(results: Results, source: str) -> tuple[Results, ...]:
-    """Give these results and, if they are recorded, all others that were: those of the same driver first."""
+    """Give these results and, if they are recorded, all others that were: those of this driver and machine first."""
     if source != "recorded":
         return (results,)
     known = [each.id for each in recordings() if any(file.kind == KIND for file in each.files)]
     others = [each for name in known if (each := read(name, runs=Path())).run != results.run]
-    return (results, *sorted(others, key=lambda each: (each.driver != results.driver, each.driver)))
+
+    def order(each: Results) -> tuple[bool, str, bool, str]:
+        here = each.driver != results.driver, each.driver, each.machine != results.machine
+        return (*here, machine_words(each))
+
+    return (results, *sorted(others, key=order))
 
 
 def beside_table(shown: Sequence[Results]) -> Table:
     """Give the verdicts of several results, one below the other. Each is within one of them: none is across."""
     rows = [
         (
-            each.driver,
+            ", ".join(filter(None, (each.driver, machine_words(each)))),
             row.cell.image,
             row.cell.bandwidth_mbit or "unlimited",
             f"{row.candidate} against {row.baseline}",
@@ -203,9 +208,9 @@ def beside_table(shown: Sequence[Results]) -> Table:
         for row in compare_variants(each)
     ]
     return Table.of(
-        ("driver", "image", "Mbit/s", "what", "trials", "medians", "95 % interval of the difference", "verdict"),
+        ("where", "image", "Mbit/s", "what", "trials", "medians", "95 % interval of the difference", "verdict"),
         rows,
-        caption="By image, bandwidth and driver; rows of different drivers are never compared",
+        caption="By image and bandwidth; rows of different drivers or machines are never compared",
         provenance=weakest(shown),
     )
 

@@ -12,7 +12,7 @@ import pytest
 from fakedriver import FakeDriver, experiment
 
 from leptonami import figures
-from leptonami.bench import runner
+from leptonami.bench import notebook, results, runner
 from leptonami.bench.results import Results
 from leptonami.bench.scaling import along_bandwidth, along_size, scaling_figure, scaling_text
 from leptonami.progress import Silent
@@ -90,6 +90,23 @@ def test_another_machine_driver_or_image_is_not_put_beside(
     ):
         assert along_bandwidth([sizes, other]) is None
         assert along_bandwidth([other]) is not None
+
+
+def test_each_verdict_stands_with_the_driver_and_the_machine_that_it_is_of(sizes: Results, bandwidths: Results) -> None:
+    machine = {"processor": "AMD EPYC", "cores": "2", "filesystem": "tmpfs"}
+    table = notebook.beside_table([sizes, replace(bandwidths, driver="nspawn", machine=machine)])
+    where = [row[0] for row in table.rows]
+    assert where == ["process"] * (len(where) - 2) + ["nspawn, AMD EPYC, 2 cores, tmpfs"] * 2
+
+
+def test_recordings_of_this_driver_and_machine_come_first() -> None:
+    first = results.read("launch/process", runs=Path())
+    shown = notebook.recorded_beside(first, "recorded")
+    alike = [(each.driver, each.machine) == (first.driver, first.machine) for each in shown]
+    assert sum(alike) >= 2 and alike == sorted(alike, reverse=True)
+    other = [each.driver != first.driver for each in shown]
+    assert any(other) and other == sorted(other)
+    assert notebook.recorded_beside(first, "process") == (first,)
 
 
 def test_one_size_and_one_bandwidth_are_nothing_to_draw(measure: Measure) -> None:
