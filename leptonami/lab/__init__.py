@@ -11,7 +11,7 @@ import secrets
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -106,6 +106,19 @@ class Lab:
     def set_patience(self, seconds: float) -> None:
         """Let EKS wait at least so long for nodes and pods; what waits already goes by it too."""
         self._ask("PUT", "patience", seconds)
+
+    @contextlib.contextmanager
+    def held(self) -> Iterator[None]:
+        """Let the lab's time stand still, so that a passing state can be looked at; `skip` lets some of it pass."""
+        self._ask("PUT", "time", {"held": True})
+        try:
+            yield
+        finally:
+            self._ask("PUT", "time", {"held": False})
+
+    def skip(self, seconds: float) -> None:
+        """Let seconds of the real AWS pass at once."""
+        self._ask("PUT", "time", {"skip": seconds})
 
     def _ask(self, method: str, path: str, value: Any = None) -> Any:
         return ask(self.url, method, path, value)

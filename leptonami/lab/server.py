@@ -33,6 +33,7 @@ SERVICES = {"ec2", "iam", "ssm", "sts"}
 CLUSTER_SERVICES = {"autoscaling", "eks"}
 LOOPBACK = {"127.0.0.1", "localhost"}
 WATCH_PARENT_S = 1.0
+LONGEST_SKIP_S = 1e9
 LONGEST_BODY = 4 * 1024 * 1024
 THROTTLED = {"ec2": ("RequestLimitExceeded", 503), "iam": ("Throttling", 400)}
 StartResponse = Callable[..., Any]
@@ -211,6 +212,7 @@ class Application:
             ("GET", "fleet-faults"): lambda: self.fleet_faults,
             ("PUT", "fleet-faults"): lambda: self.set_fleet_faults(json.loads(body)),
             ("PUT", "patience"): lambda: self.set_patience(json.loads(body)),
+            ("PUT", "time"): lambda: self.set_time(json.loads(body)),
             ("GET", "clusters"): self.clusters,
             ("GET", "nodes"): lambda: self.node(name),
         }
@@ -248,6 +250,18 @@ class Application:
             raise InputError(f"not a number of seconds: {wanted!r}", resource="patience")
         self.world.patience = float(wanted)
         return self.world.patience
+
+    def set_time(self, wanted: Any) -> Any:
+        """Let time stand still (`{"held": true}`), go on, or let seconds of AWS pass at once (`{"skip": 15}`)."""
+        given = wanted if isinstance(wanted, dict) else {}
+        held, skip = given.get("held"), given.get("skip", 0)
+        well = isinstance(skip, (int, float)) and not isinstance(skip, bool) and 0 <= skip < LONGEST_SKIP_S
+        if not given or given.keys() - {"held", "skip"} or held not in (None, True, False) or not well:
+            raise InputError(f"neither held nor skip: {wanted!r}", resource="time")
+        if held is not None:
+            self.world.hold(held=held)
+        self.world.skip(skip)
+        return given
 
     def clusters(self) -> Any:
         """Describe the clusters."""
@@ -416,6 +430,7 @@ def serve(settings: Settings) -> None:
         # First of all: who finds a lab may ask it everything.
         (world.folder / "lab.json").unlink(missing_ok=True)
         world.closing.set()
+        world.hold(held=False)
         if (clusters := sys.modules.get("leptonami.lab.clusters")) is not None:
             clusters.close_all()
         end_commands(world)

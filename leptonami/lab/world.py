@@ -28,6 +28,7 @@ __all__ = [
     "DEFAULT_SPEED",
     "OWNER",
     "SECRET",
+    "Clock",
     "Times",
     "World",
     "clean_environment",
@@ -104,6 +105,37 @@ class Due:
     action: Callable[[], None] = field(compare=False)
 
 
+class Clock:
+    """Seconds that pass as this machine's do, unless they are held: then they pass when somebody says so.
+
+    For who wants to see a passing state, on however busy a machine. Any thread may ask.
+    """
+
+    def __init__(self) -> None:
+        self._state: tuple[float | None, float] = (None, 0.0)  # since when they are held, and what does not count
+
+    def __call__(self) -> float:
+        """Give the seconds since some moment."""
+        held, lost = self._state
+        return (time.monotonic() if held is None else held) - lost
+
+    def hold(self) -> None:
+        """Let none pass. Harmless where none does."""
+        held, lost = self._state
+        self._state = (time.monotonic() if held is None else held, lost)
+
+    def go_on(self) -> None:
+        """Let them pass again, from where they were."""
+        held, lost = self._state
+        if held is not None:
+            self._state = (None, lost + time.monotonic() - held)
+
+    def skip(self, seconds: float) -> None:
+        """Let some seconds pass at once."""
+        held, lost = self._state
+        self._state = (held, lost - seconds)
+
+
 @dataclass
 class World:
     """The state of one lab beside what moto keeps.
@@ -130,7 +162,7 @@ class World:
     patience: float = 45.0
     lock: threading.RLock = field(default_factory=threading.RLock)
     calls: Counter[str] = field(default_factory=Counter)
-    clock: Callable[[], float] = time.monotonic
+    clock: Callable[[], float] = field(default_factory=Clock)
     closing: threading.Event = field(default_factory=threading.Event)
     _agenda: list[Due] = field(default_factory=list)
     _number: itertools.count[int] = field(default_factory=itertools.count)
@@ -145,6 +177,17 @@ class World:
         """Do what has fallen due, in its order. Call it with the lock held."""
         while self._agenda and self._agenda[0].at <= self.clock():
             heapq.heappop(self._agenda).action()
+
+    def hold(self, *, held: bool) -> None:
+        """Let the lab's time stand still, or go on."""
+        if isinstance(self.clock, Clock):
+            (self.clock.hold if held else self.clock.go_on)()
+
+    def skip(self, seconds: float) -> None:
+        """Let so many seconds of the real AWS pass at once."""
+        if isinstance(self.clock, Clock):
+            self.clock.skip(self.scaled(seconds))
+            self.advance()
 
     def scaled(self, seconds: float) -> float:
         """Bring a number of seconds of the real AWS to the lab's speed."""

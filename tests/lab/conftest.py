@@ -58,7 +58,7 @@ def clustered() -> Iterator[Account]:
 
 
 @pytest.fixture(scope="module")
-def slow_cluster() -> Iterator[Account]:
-    """Give a lab with a cluster in which passing states last long enough to be seen."""
-    with start(speed=180, cluster=True, fleet=False) as running:
+def own_cluster() -> Iterator[Account]:
+    """Give a lab whose cluster may be changed; `held` lets passing states be seen."""
+    with start(speed=1200, cluster=True, fleet=False, patience=LONG_S) as running:
         yield Account(running)

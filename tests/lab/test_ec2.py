@@ -57,22 +57,28 @@ def test_a_client_token_of_a_refused_launch_is_still_free(account: Account) -> N
 # https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/ec2-instance-lifecycle.html
 
 
-def test_instances_pass_through_their_states(slow: Account) -> None:
-    instance = slow.launch()
-    assert slow.state(instance) == "pending"
-    slow.wait_state(instance, "running")
-    answer = slow.ec2.stop_instances(InstanceIds=[instance])["StoppingInstances"][0]
-    assert (answer["PreviousState"]["Name"], answer["CurrentState"]["Name"]) == ("running", "stopping")
-    assert slow.state(instance) == "stopping"
-    slow.wait_state(instance, "stopped")
-    slow.ec2.start_instances(InstanceIds=[instance])
-    assert slow.state(instance) == "pending"
-    slow.wait_state(instance, "running")
-    slow.ec2.terminate_instances(InstanceIds=[instance])
-    assert slow.state(instance) == "shutting-down"
-    assert volumes(slow, instance), "a volume lives until its instance is terminated"
-    slow.wait_state(instance, "terminated")
-    assert not volumes(slow, instance)
+def test_instances_pass_through_their_states(account: Account) -> None:
+    with account.lab.held():
+        instance = account.launch()
+        assert account.state(instance) == "pending"
+        account.lab.skip(14)
+        assert account.state(instance) == "pending"
+        account.lab.skip(2)
+        assert account.state(instance) == "running"
+        answer = account.ec2.stop_instances(InstanceIds=[instance])["StoppingInstances"][0]
+        assert (answer["PreviousState"]["Name"], answer["CurrentState"]["Name"]) == ("running", "stopping")
+        assert account.state(instance) == "stopping"
+    account.wait_state(instance, "stopped")  # its services take what they need
+    with account.lab.held():
+        account.ec2.start_instances(InstanceIds=[instance])
+        assert account.state(instance) == "pending"
+        account.lab.skip(16)
+        assert account.state(instance) == "running"
+        account.ec2.terminate_instances(InstanceIds=[instance])
+        assert account.state(instance) == "shutting-down"
+        assert volumes(account, instance), "a volume lives until its instance is terminated"
+    account.wait_state(instance, "terminated")
+    assert not volumes(account, instance)
 
 
 def test_terminating_takes_volumes_and_interfaces_along(account: Account) -> None:
@@ -111,14 +117,15 @@ def test_termination_protection_is_kept(account: Account) -> None:
     account.ec2.terminate_instances(InstanceIds=[instance])
 
 
-def test_a_security_group_in_use_cannot_be_deleted(slow: Account) -> None:
-    group = slow.ec2.create_security_group(GroupName="in-use", Description="x")["GroupId"]
-    instance = slow.launch(SecurityGroupIds=[group])
-    refused("DependencyViolation", slow.ec2.delete_security_group, GroupId=group)
-    slow.ec2.terminate_instances(InstanceIds=[instance])
-    refused("DependencyViolation", slow.ec2.delete_security_group, GroupId=group)
-    slow.wait_state(instance, "terminated")
-    slow.ec2.delete_security_group(GroupId=group)
+def test_a_security_group_in_use_cannot_be_deleted(account: Account) -> None:
+    group = account.ec2.create_security_group(GroupName="in-use", Description="x")["GroupId"]
+    with account.lab.held():
+        instance = account.launch(SecurityGroupIds=[group])
+        refused("DependencyViolation", account.ec2.delete_security_group, GroupId=group)
+        account.ec2.terminate_instances(InstanceIds=[instance])
+        refused("DependencyViolation", account.ec2.delete_security_group, GroupId=group)
+    account.wait_state(instance, "terminated")
+    account.ec2.delete_security_group(GroupId=group)
 
 
 # https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_RunInstances.html
@@ -282,17 +289,18 @@ def test_a_dry_run_launches_nothing(account: Account) -> None:
 # https://docs.aws.amazon.com/IAM/latest/UserGuide/troubleshoot.html: changes are not immediately visible
 
 
-def test_a_new_profile_is_not_usable_at_once(slow: Account) -> None:
-    name = slow.profile("fresh")
-    request = {"ImageId": slow.base(), "InstanceType": "g4dn.xlarge", "MinCount": 1, "MaxCount": 1}
-    refused(
-        "InvalidParameterValue",
-        slow.ec2.run_instances,
-        says="Invalid IAM Instance Profile name",
-        IamInstanceProfile={"Name": name},
-        **request,
-    )
-    slow.launch(profile=name)
+def test_a_new_profile_is_not_usable_at_once(account: Account) -> None:
+    request = {"ImageId": account.base(), "InstanceType": "g4dn.xlarge", "MinCount": 1, "MaxCount": 1}
+    with account.lab.held():
+        name = account.profile("fresh")
+        refused(
+            "InvalidParameterValue",
+            account.ec2.run_instances,
+            says="Invalid IAM Instance Profile name",
+            IamInstanceProfile={"Name": name},
+            **request,
+        )
+    account.launch(profile=name)
 
 
 def test_a_profile_without_a_role_is_refused(account: Account) -> None:
@@ -438,32 +446,37 @@ def test_an_image_has_its_instances_disks_and_tags(account: Account) -> None:
     assert (shown["State"], shown["Progress"], shown["VolumeSize"], shown["Tags"]) == ("completed", "100%", 40, tags)
 
 
-def test_an_image_takes_time_and_its_snapshot_shows_how_far_it_is(slow: Account) -> None:
-    instance = slow.launch()
-    slow.wait_state(instance, "running")
-    slow.ec2.stop_instances(InstanceIds=[instance])
-    refused("IncorrectState", slow.ec2.create_image, InstanceId=instance, Name="too-early")
-    slow.wait_state(instance, "stopped")
-    image = slow.ec2.create_image(InstanceId=instance, Name="slowly")["ImageId"]
-    found = slow.described_image(image)
-    assert found["State"] == "pending"
-    snapshot = found["BlockDeviceMappings"][0]["Ebs"]["SnapshotId"]
+def test_an_image_takes_time_and_its_snapshot_shows_how_far_it_is(account: Account) -> None:
+    instance = account.launch()
+    account.wait_state(instance, "running")
+    with account.lab.held():
+        account.ec2.stop_instances(InstanceIds=[instance])
+        refused("IncorrectState", account.ec2.create_image, InstanceId=instance, Name="too-early")
+    account.wait_state(instance, "stopped")
 
     def progress() -> int:
-        shown = slow.ec2.describe_snapshots(SnapshotIds=[snapshot])["Snapshots"][0]
+        shown = account.ec2.describe_snapshots(SnapshotIds=[snapshot])["Snapshots"][0]
         assert shown["State"] == "pending"
         return int(shown["Progress"].rstrip("%"))
 
-    first = progress()
-    eventually(lambda: progress() > first, "progress")
-    refused(
-        "InvalidAMIID.Unavailable",
-        slow.ec2.run_instances,
-        ImageId=image,
-        MinCount=1,
-        MaxCount=1,
-        InstanceType="g4dn.xlarge",
-    )
+    with account.lab.held():
+        image = account.ec2.create_image(InstanceId=instance, Name="slowly")["ImageId"]
+        found = account.described_image(image)
+        assert found["State"] == "pending"
+        snapshot = found["BlockDeviceMappings"][0]["Ebs"]["SnapshotId"]
+        first = progress()
+        account.lab.skip(120)
+        assert progress() > first
+        refused(
+            "InvalidAMIID.Unavailable",
+            account.ec2.run_instances,
+            ImageId=image,
+            MinCount=1,
+            MaxCount=1,
+            InstanceType="g4dn.xlarge",
+        )
+        account.lab.skip(121)
+        assert account.described_image(image)["State"] == "available"
 
 
 def test_names_of_images_are_checked_and_unique(account: Account) -> None:

@@ -53,17 +53,16 @@ def update_of(account: Account, update: Any, name: str = "leptonami", **more: st
 # Clusters -----------------------------------------------------------------------------------------------------------
 
 
-def test_a_cluster_is_created_over_time_answers_and_is_deleted_over_time(slow_cluster: Account) -> None:
-    account = slow_cluster
-    made = create(account, "second", version="1.34", tags={"of": "test"}, accessConfig={"authenticationMode": "API"})
-    assert (made["status"], made["version"], made["tags"]) == ("CREATING", "1.34", {"of": "test"})
-    assert "endpoint" not in made and made["certificateAuthority"] == {}
-    assert made["accessConfig"] == {
-        "bootstrapClusterCreatorAdminPermissions": True,
-        "authenticationMode": "API",
-    }
-    refused("ResourceInUseException", account.eks.delete_cluster, says="CREATING", name="second")
-    refused("InvalidRequestException", account.eks.create_addon, clusterName="second", addonName="vpc-cni")
+def test_a_cluster_is_created_over_time_answers_and_is_deleted_over_time(own_cluster: Account) -> None:
+    account = own_cluster
+    with account.lab.held():
+        access = {"authenticationMode": "API"}
+        made = create(account, "second", version="1.34", tags={"of": "test"}, accessConfig=access)
+        assert (made["status"], made["version"], made["tags"]) == ("CREATING", "1.34", {"of": "test"})
+        assert "endpoint" not in made and made["certificateAuthority"] == {}
+        assert made["accessConfig"] == {"bootstrapClusterCreatorAdminPermissions": True, **access}
+        refused("ResourceInUseException", account.eks.delete_cluster, says="CREATING", name="second")
+        refused("InvalidRequestException", account.eks.create_addon, clusterName="second", addonName="vpc-cni")
     eventually(lambda: status(account, "second") == "ACTIVE", "the cluster")
     found = account.eks.describe_cluster(name="second")["cluster"]
     assert found["endpoint"].startswith("https://127.0.0.1:") and found["certificateAuthority"]["data"]
@@ -159,13 +158,14 @@ def test_a_cluster_goes_up_one_minor_version_at_a_time(clustered: Account) -> No
     eventually(lambda: "rises" not in clustered.eks.list_clusters()["clusters"], "the cluster's end")
 
 
-def test_a_cluster_takes_one_update_at_a_time(slow_cluster: Account) -> None:
-    update = slow_cluster.eks.update_cluster_version
-    begun = update(name="leptonami", version="1.34")["update"]
-    refused("ResourceInUseException", update, name="leptonami", version="1.34")
-    request = {"clusterName": "leptonami", "addonName": "vpc-cni"}
-    refused("ResourceInUseException", slow_cluster.eks.create_addon, **request)
-    assert update_of(slow_cluster, begun)["status"] == "Successful"
+def test_a_cluster_takes_one_update_at_a_time(own_cluster: Account) -> None:
+    update = own_cluster.eks.update_cluster_version
+    with own_cluster.lab.held():
+        begun = update(name="leptonami", version="1.34")["update"]
+        refused("ResourceInUseException", update, name="leptonami", version="1.34")
+        request = {"clusterName": "leptonami", "addonName": "vpc-cni"}
+        refused("ResourceInUseException", own_cluster.eks.create_addon, **request)
+    assert update_of(own_cluster, begun)["status"] == "Successful"
 
 
 def test_tags_are_kept(clustered: Account) -> None:
@@ -307,10 +307,10 @@ def test_access_entries_that_eks_refuses(clustered: Account, change: dict[str, A
     refused("InvalidParameterException", clustered.eks.create_access_entry, says=says, **request)
 
 
-def test_a_cluster_with_a_config_map_only_has_no_entries(slow_cluster: Account) -> None:
-    create(slow_cluster, "old", accessConfig={"authenticationMode": "CONFIG_MAP"})
+def test_a_cluster_with_a_config_map_only_has_no_entries(own_cluster: Account) -> None:
+    create(own_cluster, "old", accessConfig={"authenticationMode": "CONFIG_MAP"})
     says = "authentication mode must be set to one of [API, API_AND_CONFIG_MAP]"
-    refused("InvalidRequestException", slow_cluster.eks.list_access_entries, says=says, clusterName="old")
+    refused("InvalidRequestException", own_cluster.eks.list_access_entries, says=says, clusterName="old")
 
 
 # Add-ons ------------------------------------------------------------------------------------------------------------

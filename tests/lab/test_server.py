@@ -26,7 +26,7 @@ from hypothesis import strategies as st
 from leptonami.errors import InputError, LeptonamiError
 from leptonami.lab import Lab, start
 from leptonami.lab.faults import KINDS, Fault, Faults
-from leptonami.lab.world import Times, World, remove_stale
+from leptonami.lab.world import Clock, Times, World, remove_stale
 
 pytestmark = pytest.mark.lab
 
@@ -453,6 +453,31 @@ def test_the_agenda_is_done_in_its_order_and_never_early(delays: list[float], st
         assert sorted(each for each, _ in done) == sorted(each for each in delays if each <= now)
     assert [due for due, _ in done] == sorted(due for due, _ in done)
     assert all(due <= at for due, at in done)
+
+
+def test_time_stands_still_while_it_is_held_and_passes_as_told() -> None:
+    clock, done = Clock(), list[str]()
+    world = World(Times(), 10.0, Path("/nonexistent"), Faults(), clock=clock)
+    world.hold(held=True)
+    world.hold(held=True)
+    begun = clock()
+    world.later(world.scaled(100), lambda: done.append("due"))
+    time.sleep(0.01)
+    assert clock() == begun
+    world.skip(99)
+    assert clock() == pytest.approx(begun + 9.9) and not done
+    world.skip(2)
+    assert done == ["due"]
+    held = clock()
+    world.hold(held=False)
+    world.hold(held=False)
+    time.sleep(0.01)
+    assert held + 0.01 <= clock()
+
+
+@pytest.mark.parametrize("wrong", ["true", "[]", "{}", '{"held": 1.5}', '{"skip": -1}', '{"skip": true}', '{"x": 1}'])
+def test_what_says_nothing_of_time_is_refused(lab: Lab, wrong: str) -> None:
+    assert ask(lab, "PUT", "/lab-api/time", wrong, **{"Content-Type": "application/json"})[0] == 400
 
 
 def test_speed_divides_and_none_means_none() -> None:

@@ -87,19 +87,22 @@ def test_a_long_comment_is_refused(account: Account, node: str) -> None:
 # https://docs.aws.amazon.com/systems-manager/latest/APIReference/API_GetCommandInvocation.html
 
 
-def test_an_invocation_is_not_known_at_once(slow: Account) -> None:
-    instance = slow.builder("known-later")
-    command = slow.send(instance, "true")
-    refused("InvocationDoesNotExist", slow.ssm.get_command_invocation, CommandId=command, InstanceId=instance)
-    assert slow.ended(command, instance)["Status"] == "Success"
-    refused("InvocationDoesNotExist", slow.ssm.get_command_invocation, CommandId=command, InstanceId=NOBODY)
+def test_an_invocation_is_not_known_at_once(account: Account, node: str) -> None:
+    with account.lab.held():
+        command = account.send(node, "true")
+        refused("InvocationDoesNotExist", account.ssm.get_command_invocation, CommandId=command, InstanceId=node)
+    assert account.ended(command, node)["Status"] == "Success"
+    refused("InvocationDoesNotExist", account.ssm.get_command_invocation, CommandId=command, InstanceId=NOBODY)
 
 
 def test_output_is_cut_and_is_not_there_before_the_end(account: Account, node: str) -> None:
-    command = account.send(node, "printf 'x%.0s' $(seq 30000); printf 'y%.0s' $(seq 9000) >&2; sleep 1")
-    eventually(lambda: account.invocation(command, node)["Status"] == "InProgress", "its start")
+    said = "printf 'x%.0s' $(seq 30000); printf 'y%.0s' $(seq 9000) >&2; touch /run/said"
+    command = account.send(node, f"{said}; while [ ! -e /run/heard ]; do sleep 0.05; done")
+    eventually(lambda: account.run(node, "ls /run/said")["Status"] == "Success", "its output")
+    assert account.invocation(command, node)["Status"] == "InProgress"
     assert account.invocation(command, node)["StandardOutputContent"] == ""
     assert account.invocation(command, node)["ResponseCode"] == -1
+    account.run(node, "touch /run/heard")
     found = account.ended(command, node)
     assert len(found["StandardOutputContent"]) == 24_000
     assert found["StandardOutputContent"].endswith("x\n---Output truncated---")
@@ -309,12 +312,18 @@ def test_a_group_that_lets_nothing_out_keeps_the_agent_away(account: Account) ->
     eventually(lambda: account.online(instance), "it online over 443")
 
 
-def test_the_agent_takes_a_while(slow: Account) -> None:
-    instance = slow.launch(profile=slow.profile("while"))
-    slow.wait_state(instance, "running")
-    assert not slow.online(instance)
-    eventually(lambda: slow.online(instance), "it online")
-    shown = slow.ssm.describe_instance_information()["InstanceInformationList"]
+def test_the_agent_takes_a_while(account: Account) -> None:
+    profile = account.profile("while")
+    account.launch(profile=profile)  # it is usable by now
+    with account.lab.held():
+        instance = account.launch(profile=profile)
+        account.lab.skip(16)
+        assert account.state(instance) == "running" and not account.online(instance)
+        account.lab.skip(24)
+        assert not account.online(instance)
+        account.lab.skip(2)
+        assert account.online(instance)
+    shown = account.ssm.describe_instance_information()["InstanceInformationList"]
     (found,) = [each for each in shown if each["InstanceId"] == instance]
     assert (found["PlatformType"], found["PlatformName"], found["PlatformVersion"]) == ("Linux", "Ubuntu", "22.04")
 
