@@ -195,9 +195,7 @@ def beside_table(shown: Sequence[Results]) -> Table:
     """Give the verdicts of several results, one below the other. Each is within one of them: none is across."""
     rows = [
         (
-            ", ".join(filter(None, (each.driver, machine_words(each)))),
-            row.cell.image,
-            row.cell.bandwidth_mbit or "unlimited",
+            f"{row.cell.words()}: {', '.join(filter(None, (each.driver, machine_words(each))))}",
             f"{row.candidate} against {row.baseline}",
             " and ".join(dict.fromkeys((str(row.found.candidate.n), str(row.found.baseline.n)))),
             f"{seconds(row.found.candidate.median)} against {seconds(row.found.baseline.median)}",
@@ -208,7 +206,7 @@ def beside_table(shown: Sequence[Results]) -> Table:
         for row in compare_variants(each)
     ]
     return Table.of(
-        ("where", "image", "Mbit/s", "what", "trials", "medians", "95 % interval of the difference", "verdict"),
+        ("launch", "what", "trials", "medians", "95 % interval of the difference", "verdict"),
         rows,
         caption="By image and bandwidth; rows of different drivers or machines are never compared",
         provenance=weakest(shown),
