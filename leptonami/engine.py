@@ -162,8 +162,12 @@ class Control:
         with self._lock:
             now = time.monotonic()
             if self.reason is not None:
-                if not self.killed and self.phase != "ending" and now - self._stopped_at > self.grace:
+                late = now - self._stopped_at - self.grace
+                if not self.killed and self.phase == "cell" and late > 0:
                     self.say(f"the cell did not end within {self.grace:g} s of being interrupted: killing the kernel")
+                    self._kill()
+                elif not self.killed and self.phase == "between" and late > OUTPUT_S:
+                    self.say("the kernel does not answer any more: killing it")
                     self._kill()
             elif self.timeout is not None and since_start > self.timeout and self.phase != "ending":
                 self.say(f"the notebook has taken {self.timeout:g} s, its limit: interrupting it")

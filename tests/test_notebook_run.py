@@ -256,6 +256,24 @@ def test_a_limit_that_is_over_while_the_kernel_is_being_made_ends_it() -> None:
     assert (control.reason, control.killed) == ("timeout", True)
 
 
+def test_a_kernel_that_does_not_answer_between_two_cells_is_killed(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = SimpleNamespace(monotonic=lambda: now)
+    monkeypatch.setattr(engine, "time", clock)
+    told: list[str] = []
+    control = engine.Control(grace=5, say=told.append)
+    now = 100.0
+    assert control.begin(0)
+    control.end("between")
+    control.stop("interrupted")
+    now += 5 + engine.OUTPUT_S - 1  # it has cleaned up, and is being asked how it went
+    control.check(now)
+    assert not control.killed
+    now += 2
+    control.check(now)
+    assert control.killed
+    assert told == ["the kernel does not answer any more: killing it"]
+
+
 @pytest.mark.parametrize("number", [1, 2])
 def test_an_interrupt_just_before_a_cell_leaves_it_out(run: Run, number: int) -> None:
     """The process of a pipeline's notebook passes on, as its first cell begins, what came too early for the kernel."""
