@@ -114,7 +114,7 @@ def test_up_prints_what_to_paste_and_ends_on_a_signal(number: signal.Signals) ->
             exports[found[1]] = found[2]
             if found[1] == "LEPTONAMI_POLL":
                 break
-        with urllib.request.urlopen(f"{exports['AWS_ENDPOINT_URL']}/lab-api/state", timeout=10) as answer:
+        with urllib.request.urlopen(f"{exports['AWS_ENDPOINT_URL']}/lab-api/state", timeout=LATE_S) as answer:
             assert json.load(answer)["instances"] == 0
         process.send_signal(number)
         rest, story = process.communicate(timeout=LATE_S)

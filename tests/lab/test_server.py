@@ -39,7 +39,7 @@ def folder(pid: int) -> Path:
 
 def ask(lab: Lab, method: str, path: str, body: str = "", **headers: str) -> tuple[int, str]:
     host, _, port = lab.url.removeprefix("http://").partition(":")
-    connection = http.client.HTTPConnection(host, int(port), timeout=10)
+    connection = http.client.HTTPConnection(host, int(port), timeout=LATE_S)
     connection.request(method, path, body=body, headers=headers)
     answer = connection.getresponse()
     return answer.status, answer.read().decode()
@@ -163,7 +163,7 @@ def test_whatever_comes_gets_an_answer_of_our_own(
     # A promise of more than comes would only make both sides wait.
     if given_headers.get("Content-Length", "0").isdigit():
         given_headers.pop("Content-Length", None)
-    connection = http.client.HTTPConnection(host, int(port), timeout=5)
+    connection = http.client.HTTPConnection(host, int(port), timeout=LATE_S)
     try:
         connection.request(method, path, body=body, headers=given_headers)
         answer = connection.getresponse()

@@ -25,6 +25,7 @@ from leptonami.lab.fleet.loop import Clock, Loop
 from leptonami.lab.fleet.scheduler import Scheduler
 
 KUBECTL = Path(sys.executable).parent / "kubectl"
+LATE_S = 120.0  # on however busy a machine
 
 
 @dataclass
@@ -41,7 +42,7 @@ class Fleet:
             env={**os.environ, "KUBECONFIG": str(self.kubeconfig)},
             capture_output=True,
             text=True,
-            timeout=90,
+            timeout=LATE_S,
             check=False,
         )
         assert (done.returncode != 0) is fails, f"{words}: {done.stdout}{done.stderr}"
@@ -54,10 +55,19 @@ class Fleet:
         return json.loads(self("get", *words, "-o", "json"))
 
     def until(self, holds: Callable[[], object]) -> None:
-        end = time.monotonic() + 60
+        end = time.monotonic() + LATE_S
         while not holds():
-            assert time.monotonic() < end, f"still not so after a minute; {self.complaints}"
+            assert time.monotonic() < end, f"still not so; {self.complaints}"
             time.sleep(0.1)
+
+    def images(self, app: str) -> dict[str, set[str]]:
+        """Give which images an app's pods run on which nodes; one that is told to go may still be listed."""
+        found: dict[str, set[str]] = {}
+        for each in self.get("pods", "-l", f"app={app}")["items"]:
+            if "deletionTimestamp" not in each["metadata"]:
+                image = each["spec"]["containers"][0]["image"]
+                found.setdefault(image, set()).add(each["spec"]["nodeName"])
+        return found
 
 
 @pytest.fixture(scope="module")
@@ -79,7 +89,7 @@ def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
         finally:
             stop.set()
             cluster.changed.set()
-            thread.join(10)
+            thread.join(LATE_S)
             cluster.close()
     assert found.complaints == []
 
@@ -94,9 +104,7 @@ def test_a_deployment_is_rolled_undone_restarted_paused_and_scaled(fleet: Fleet)
     assert "lab/web:1" in fleet("rollout", "history", "deployment/web", "--revision=1")
     fleet("rollout", "undo", "deployment/web")
     fleet("rollout", "status", "deployment/web", "--timeout=60s")
-    assert {each["spec"]["containers"][0]["image"] for each in fleet.get("pods", "-l", "app=web")["items"]} == {
-        "lab/web:1"
-    }
+    assert fleet.images("web").keys() == {"lab/web:1"}
     fleet("rollout", "restart", "deployment/web")
     fleet("rollout", "status", "deployment/web", "--timeout=60s")
     assert len(fleet.get("replicasets", "-l", "app=web")["items"]) == 3
@@ -154,13 +162,15 @@ def test_statuses_say_that_they_are_simulated_and_nobody_is_disturbed(fleet: Fle
 
 
 def test_a_roll_out_that_hangs_is_told_and_can_be_undone(fleet: Fleet) -> None:
-    fleet.apply(workload("Deployment", "hang", replicas=2, progressDeadlineSeconds=2))
+    fleet.apply(workload("Deployment", "hang", replicas=2))
     fleet("rollout", "status", "deployment/hang", "--timeout=60s")
-    broken = {"spec": {"template": {"metadata": {"labels": {"broken": "yes"}}}}}
+    # Only of this one: the others come through, however long that takes here.
+    broken = {"spec": {"progressDeadlineSeconds": 2, "template": {"metadata": {"labels": {"broken": "yes"}}}}}
     fleet("patch", "deployment", "hang", "-p", json.dumps(broken))
     assert "exceeded its progress deadline" in fleet(
         "rollout", "status", "deployment/hang", "--timeout=60s", fails=True
     )
+    fleet("patch", "deployment", "hang", "-p", '{"spec": {"progressDeadlineSeconds": 600}}')
     fleet("rollout", "undo", "deployment/hang")
     fleet("rollout", "status", "deployment/hang", "--timeout=60s")
     fleet("delete", "deployment", "hang")
@@ -174,9 +184,7 @@ def test_a_daemonset_is_on_every_node_and_rolled(fleet: Fleet) -> None:
     assert "lab/plugin:1" in fleet("rollout", "history", "daemonset/plugin", "--revision=1")
     fleet("rollout", "undo", "daemonset/plugin")
     fleet("rollout", "status", "daemonset/plugin", "--timeout=60s")
-    pods = fleet.get("pods", "-l", "app=plugin")["items"]
-    assert {each["spec"]["containers"][0]["image"] for each in pods} == {"lab/plugin:1"}
-    assert sorted(each["spec"]["nodeName"] for each in pods) == ["node-0", "node-1", "node-2"]
+    assert fleet.images("plugin") == {"lab/plugin:1": {"node-0", "node-1", "node-2"}}
     fleet.apply(node("node-3"))
     fleet.until(lambda: fleet.get("daemonset", "plugin")["status"].get("numberReady") == 4)
     fleet("delete", "node", "node-3")
@@ -249,6 +257,6 @@ def test_what_cannot_be_scheduled_says_why(fleet: Fleet) -> None:
     fleet.until(lambda: "FailedScheduling" in fleet("events", "--for", "pod/gpu"))
     fleet.apply(node("gpu-node", **{"nvidia.com__gpu": "1"}))
     fleet("wait", "--for=condition=Ready", "pod/gpu", "--timeout=60s")
-    assert "Successfully assigned default/gpu to gpu-node" in fleet("events", "--for", "pod/gpu")
+    fleet.until(lambda: "Successfully assigned default/gpu to gpu-node" in fleet("events", "--for", "pod/gpu"))
     fleet("delete", "pod", "gpu", "--timeout=60s")
     fleet("delete", "node", "gpu-node")

@@ -47,7 +47,7 @@ def cluster(config: Path) -> Iterator[Cluster]:
 
 def settle(cluster: Cluster, good: Any = lambda: True) -> None:
     """Wait until all is written and seen."""
-    end = time.monotonic() + 30
+    end = time.monotonic() + 120
     while not (cluster.idle() and good()):
         assert time.monotonic() < end
         cluster.changed.wait(0.05)

@@ -129,7 +129,7 @@ def ask(server: Server, path: str, authorization: str = "", ca: str = "") -> tup
     )
     context = ssl.create_default_context(cadata=ca or server.ca_pem)
     try:
-        with urllib.request.urlopen(request, context=context, timeout=10) as answer:
+        with urllib.request.urlopen(request, context=context, timeout=60) as answer:
             return answer.status, answer.read()
     except urllib.error.HTTPError as error:
         with error:
@@ -154,5 +154,5 @@ def test_a_stranger_to_its_authority_does_not_talk_to_it(server: Server) -> None
 def test_strict_clients_take_the_certificates(server: Server) -> None:
     context = ssl.create_default_context(cadata=server.ca_pem)
     context.verify_flags |= ssl.VERIFY_X509_STRICT
-    with urllib.request.urlopen(server.url + "/readyz", context=context, timeout=10) as answer:
+    with urllib.request.urlopen(server.url + "/readyz", context=context, timeout=60) as answer:
         assert answer.read() == b"ok"

@@ -52,8 +52,9 @@ class Fleet:
 
     def __exit__(self, *_: object) -> None:
         self.running.end()
-        self.thread.join(20)
+        self.thread.join(120)
         self.server.stop()
+        assert not self.thread.is_alive()
         assert not self.problems, "".join(self.problems)
 
     def node(self, name: str, root: Root, **labels: str) -> None:
@@ -81,7 +82,7 @@ class Fleet:
             input=given,
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=120,
             check=False,
         )
         assert not check or done.returncode == 0, done.stderr
