@@ -20,7 +20,8 @@ from leptonami.build import builder, command, executor
 from leptonami.build.names import LIFETIME
 from leptonami.build.past import Past
 from leptonami.cli import cli
-from leptonami.errors import BuildError, InputError, Interrupted
+from leptonami.errors import BuildError, InputError, Interrupted, LeptonamiError
+from leptonami.lab import Lab
 from leptonami.progress import Silent
 from leptonami.runs import Run
 from leptonami.target import Target, connect
@@ -48,20 +49,67 @@ BUILDER, IMAGE = ("instances", "volumes", "interfaces"), ("images", "snapshots")
 KEPT = "swept, finished image kept"
 
 
+# Two short steps and the verification: what is killed and gone on with is the same as with the steps that we ship,
+# which cost ten times as much.
+SHORT = crashes.PLAN.replace("[settle, versions, hygiene]", "[{script: {path: a.sh}}, {script: {path: b.sh}}]")
+
+
+class Harness(crashes.Harness):
+    """A build that nothing kills needs no process of its own: it is built in this one."""
+
+    def __init__(self, lab: Lab, proxy: crashes.Proxy, folder: Path, plan: str, number: int) -> None:
+        super().__init__(lab, proxy, folder)
+        for name in ("a.sh", "b.sh"):
+            (folder / name).write_text("#!/bin/bash\necho ran\n")
+        self.plan.write_text(plan)
+        # Several harnesses share a lab, and each has run ids of its own.
+        self.number = number
+
+    def build(self, run: str, *, resume: bool = False) -> tuple[int, str]:
+        if self.proxy.point:
+            return super().build(run, resume=resume)
+        with pytest.MonkeyPatch.context() as patched:
+            for name in ("AWS_ENDPOINT_URL", *self.lab.environment):
+                patched.setenv(name, self.environment[name])
+            plan, runs = plans.load(self.plan), self.folder / "runs"
+            try:
+                with connect("lab", region=plan.region) as target:
+                    executor.build(target, plan, runs=runs, run_id=run, resume=resume)
+            except LeptonamiError as error:
+                return error.exit_code, str(error)
+        return 0, ""
+
+
 @pytest.fixture(scope="module")
-def harness() -> Iterator[crashes.Harness]:
+def bench() -> Iterator[crashes.Harness]:
     with crashes.harness() as made:
         yield made
 
 
 @pytest.fixture(scope="module")
-def peace(harness: crashes.Harness) -> tuple[list[str], Any]:
-    return harness.undisturbed()
+def harness(bench: crashes.Harness, tmp_path_factory: pytest.TempPathFactory) -> Harness:
+    return Harness(bench.lab, bench.proxy, tmp_path_factory.mktemp("short"), SHORT, 0)
+
+
+@pytest.fixture(scope="module")
+def whole(bench: crashes.Harness, tmp_path_factory: pytest.TempPathFactory) -> Harness:
+    """The same with steps that we ship, and so with claims, findings and the record of versions."""
+    return Harness(bench.lab, bench.proxy, tmp_path_factory.mktemp("whole"), crashes.PLAN, 0x100000)
+
+
+@pytest.fixture(scope="module")
+def peace(harness: Harness) -> Any:
+    return harness.undisturbed()[1]
+
+
+@pytest.fixture(scope="module")
+def whole_peace(whole: Harness) -> Any:
+    return whole.undisturbed()[1]
 
 
 @pytest.fixture
-def target(harness: crashes.Harness, monkeypatch: pytest.MonkeyPatch) -> Iterator[Target]:
-    for name, value in harness.lab.environment.items():
+def target(bench: crashes.Harness, monkeypatch: pytest.MonkeyPatch) -> Iterator[Target]:
+    for name, value in bench.lab.environment.items():
         monkeypatch.setenv(name, value)
     with connect("lab", region="us-west-2") as connected:
         yield connected
@@ -69,17 +117,31 @@ def target(harness: crashes.Harness, monkeypatch: pytest.MonkeyPatch) -> Iterato
 
 @pytest.mark.parametrize(("operation", "nth", "moment"), POINTS, ids=str)
 def test_a_killed_build_goes_on_to_the_same_end(
-    harness: crashes.Harness, peace: tuple[list[str], Any], operation: str, nth: int, moment: str
+    harness: Harness, peace: Any, operation: str, nth: int, moment: str
 ) -> None:
-    trial = harness.resume_trial((operation, nth), moment, peace[1])
+    trial = harness.resume_trial((operation, nth), moment, peace)
+    assert trial.verdict == "resumed", trial
+
+
+@pytest.mark.parametrize(
+    ("operation", "nth", "moment"), [("SendCommand", 2, "after"), ("ModifyImageAttribute", 1, "before")], ids=str
+)
+def test_a_killed_build_with_claims_goes_on_to_the_same_findings(
+    whole: Harness, whole_peace: Any, operation: str, nth: int, moment: str
+) -> None:
+    assert whole_peace["findings"] and whole_peace["versions"]
+    trial = whole.resume_trial((operation, nth), moment, whole_peace)
     assert trial.verdict == "resumed", trial
 
 
 @pytest.fixture(scope="module")
-def publishing() -> Iterator[tuple[crashes.Harness, Any]]:
-    with crashes.harness() as made:
-        made.publishing()
-        yield made, made.undisturbed()[1]
+def publishing(bench: crashes.Harness, tmp_path_factory: pytest.TempPathFactory) -> tuple[Harness, Any]:
+    folder = tmp_path_factory.mktemp("publishing")
+    # What has passed no check is not published.
+    plan = crashes.PLAN.replace("versions, ", "") + crashes.PUBLISH
+    made = Harness(bench.lab, bench.proxy, folder, plan, 0x200000)
+    made.wanted = crashes.PUBLISHED
+    return made, made.undisturbed()[1]
 
 
 @pytest.mark.parametrize(
@@ -88,7 +150,7 @@ def publishing() -> Iterator[tuple[crashes.Harness, Any]]:
     ids=str,
 )
 def test_a_build_that_was_killed_while_it_published_goes_on(
-    publishing: tuple[crashes.Harness, Any], operation: str, nth: int, moment: str
+    publishing: tuple[Harness, Any], operation: str, nth: int, moment: str
 ) -> None:
     harness, wanted = publishing
     trial = harness.resume_trial((operation, nth), moment, wanted)
@@ -110,7 +172,7 @@ SWEPT = [
 
 @pytest.mark.parametrize(("operation", "nth", "moment", "left", "verdict"), SWEPT, ids=[each[0] for each in SWEPT])
 def test_what_a_killed_build_leaves_is_swept(
-    harness: crashes.Harness, operation: str, nth: int, moment: str, left: set[str], verdict: str
+    harness: Harness, operation: str, nth: int, moment: str, left: set[str], verdict: str
 ) -> None:
     trial = harness.sweep_trial((operation, nth), moment)
     # Whether a command still runs at that moment is a matter of how busy the machine is.
@@ -118,20 +180,19 @@ def test_what_a_killed_build_leaves_is_swept(
     assert trial.verdict == verdict, trial
 
 
-def test_a_run_that_succeeded_gives_the_same_image_again(
-    harness: crashes.Harness, target: Target, tmp_path: Path
-) -> None:
-    plan = plans.load(harness.plan)
+def test_a_run_that_succeeded_gives_the_same_image_again(whole: Harness, target: Target, tmp_path: Path) -> None:
+    plan = plans.load(whole.plan)
     first = executor.build(target, plan, runs=tmp_path)
-    before = harness.state()
+    before = whole.state()
     again = executor.build(target, plan, runs=tmp_path, run_id=first.run.id, resume=True)
     assert again.image == first.image
+    assert first.findings
     assert again.findings == first.findings
-    assert harness.more(before) == {}
+    assert whole.more(before) == {}
 
 
 def test_a_run_that_is_done_is_not_built_again_when_its_image_is_gone(
-    harness: crashes.Harness, target: Target, tmp_path: Path
+    harness: Harness, target: Target, tmp_path: Path
 ) -> None:
     """It was retired: a notebook that is run again must not launch a builder for it."""
     plan = plans.load(harness.plan)
@@ -145,7 +206,7 @@ def test_a_run_that_is_done_is_not_built_again_when_its_image_is_gone(
     assert first.manifest.read_text() == manifest
 
 
-def test_an_image_in_the_place_of_one_that_is_gone_is_as_it_should_be(harness: crashes.Harness, target: Target) -> None:
+def test_an_image_in_the_place_of_one_that_is_gone_is_as_it_should_be(harness: Harness, target: Target) -> None:
     run, before, ec2 = harness.run_id(), harness.state(), target.client("ec2")
     harness.proxy.arm(("TerminateInstances", 1), "after")
     harness.build(run)
@@ -158,7 +219,7 @@ def test_an_image_in_the_place_of_one_that_is_gone_is_as_it_should_be(harness: c
 
 
 def test_a_failure_after_success_takes_nothing_away(
-    harness: crashes.Harness, target: Target, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    harness: Harness, target: Target, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     plan = plans.load(harness.plan)
     first = executor.build(target, plan, runs=tmp_path)
@@ -188,7 +249,7 @@ def test_a_failure_after_success_takes_nothing_away(
 
 
 def test_a_list_that_is_late_makes_no_second_builder(
-    harness: crashes.Harness, target: Target, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    harness: Harness, target: Target, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     plan = plans.load(harness.plan)
     before = harness.state()
@@ -204,7 +265,7 @@ def test_a_list_that_is_late_makes_no_second_builder(
     assert harness.more(before) == {"images": 1, "snapshots": 1}
 
 
-def expiries(harness: crashes.Harness, target: Target, run: str) -> dict[str, datetime]:
+def expiries(harness: Harness, target: Target, run: str) -> dict[str, datetime]:
     """Read until when everything of a run may stay."""
     found: dict[str, Any] = {}
     wanted: Any = [{"Name": "tag:leptonami:run", "Values": [run]}]
@@ -221,7 +282,7 @@ def expiries(harness: crashes.Harness, target: Target, run: str) -> dict[str, da
     return {kind: datetime.fromisoformat(some["leptonami:expires"]) for kind, some in tags.items()}
 
 
-def test_what_a_run_made_long_ago_lives_on_when_it_goes_on(harness: crashes.Harness, target: Target) -> None:
+def test_what_a_run_made_long_ago_lives_on_when_it_goes_on(harness: Harness, target: Target) -> None:
     # The harness's runs began on a day that is long over, and so is what they made.
     run, before = harness.run_id(), harness.state()
     harness.proxy.arm(("StopInstances", 1), "before")
@@ -239,9 +300,7 @@ def test_what_a_run_made_long_ago_lives_on_when_it_goes_on(harness: crashes.Harn
 
 
 @pytest.mark.parametrize("moment", ["before", "after"])
-def test_a_builder_that_is_launched_late_is_not_born_expired(
-    harness: crashes.Harness, target: Target, moment: str
-) -> None:
+def test_a_builder_that_is_launched_late_is_not_born_expired(harness: Harness, target: Target, moment: str) -> None:
     run, before = harness.run_id(), harness.state()
     harness.proxy.arm(("RunInstances", 1), moment)
     harness.build(run)
@@ -279,28 +338,29 @@ def test_a_launch_is_unanswered_until_ec2_has_refused_it() -> None:
         assert builder.unanswered(Past(entries), "a") == wanted, entries
 
 
-@pytest.mark.parametrize("content", [None, '{"payload": {"findings": [{}], "versions": {}}}'])
-def test_evidence_that_is_lost_is_called_that(harness: crashes.Harness, target: Target, content: str | None) -> None:
-    run, before = harness.run_id(), harness.state()
-    harness.proxy.arm(("ModifyImageAttribute", 1), "before")
-    harness.build(run)
-    path = harness.folder / "runs" / run / "evidence" / "image-contents.json"
+def test_evidence_that_is_lost_is_called_that(whole: Harness, target: Target) -> None:
+    run, before, plan = whole.run_id(), whole.state(), plans.load(whole.plan)
+    runs = whole.folder / "runs"
+    whole.proxy.arm(("ModifyImageAttribute", 1), "before")
+    whole.build(run)
+    path = runs / run / "evidence" / "image-contents.json"
     kept = path.read_text()
-    path.unlink()
-    if content is not None:
-        path.write_text(content)
-    with pytest.raises(BuildError, match="evidence of what was verified on the builder is lost") as caught:
-        executor.build(target, plans.load(harness.plan), runs=harness.folder / "runs", run_id=run, resume=True)
-    assert "disk" not in f"{caught.value} {caught.value.hint}"
-    assert "put the file back" in str(caught.value.hint)
-    path.write_text(kept)
-    again = executor.build(target, plans.load(harness.plan), runs=harness.folder / "runs", run_id=run, resume=True)
+    for content in (None, '{"payload": {"findings": [{}], "versions": {}}}'):
+        path.unlink()
+        if content is not None:
+            path.write_text(content)
+        with pytest.raises(BuildError, match="evidence of what was verified on the builder is lost") as caught:
+            executor.build(target, plan, runs=runs, run_id=run, resume=True)
+        assert "disk" not in f"{caught.value} {caught.value.hint}"
+        assert "put the file back" in str(caught.value.hint)
+        path.write_text(kept)
+    again = executor.build(target, plan, runs=runs, run_id=run, resume=True)
     assert again.findings
-    assert harness.more(before) == {"images": 1, "snapshots": 1}
+    assert whole.more(before) == {"images": 1, "snapshots": 1}
 
 
 def test_an_image_that_no_list_has_yet_is_found_by_its_id(
-    harness: crashes.Harness, target: Target, monkeypatch: pytest.MonkeyPatch
+    harness: Harness, target: Target, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run, before = harness.run_id(), harness.state()
     harness.proxy.arm(("ModifyImageAttribute", 1), "before")
@@ -350,7 +410,7 @@ def test_a_command_under_way_is_found_by_the_journal(
 
 
 @pytest.mark.parametrize("operation", ["ec2.CreateTags", "iam.CreateRole"])
-def test_a_run_that_cannot_go_on_leaves_nothing_either(harness: crashes.Harness, operation: str) -> None:
+def test_a_run_that_cannot_go_on_leaves_nothing_either(harness: Harness, operation: str) -> None:
     run, before = harness.run_id(), harness.state()
     harness.proxy.arm(("StopInstances", 1), "before")
     harness.build(run)
@@ -366,7 +426,7 @@ def test_a_run_that_cannot_go_on_leaves_nothing_either(harness: crashes.Harness,
     assert {each["outcome"] for each in written["removed"]} <= {"removed", "was not there"}
 
 
-def test_an_image_that_is_not_to_be_goes_with_its_snapshots_in_one_call(harness: crashes.Harness) -> None:
+def test_an_image_that_is_not_to_be_goes_with_its_snapshots_in_one_call(harness: Harness) -> None:
     run, before = harness.run_id(), harness.state()
     harness.lab.set_faults({"kind": "image-fails", "times": 1})
     harness.proxy.arm(("DeregisterImage", 1), "after")
@@ -378,7 +438,7 @@ def test_an_image_that_is_not_to_be_goes_with_its_snapshots_in_one_call(harness:
     assert harness.more(before) == {"images": 1, "snapshots": 1}
 
 
-def test_an_image_that_ec2_gave_up_meanwhile_is_made_anew(harness: crashes.Harness, target: Target) -> None:
+def test_an_image_that_ec2_gave_up_meanwhile_is_made_anew(harness: Harness, target: Target) -> None:
     """It is nobody's to clean up, since it might have been finished; but it has the name."""
     run, before = harness.run_id(), harness.state()
     harness.lab.set_faults({"kind": "image-fails", "times": 1})
@@ -395,7 +455,7 @@ def test_an_image_that_ec2_gave_up_meanwhile_is_made_anew(harness: crashes.Harne
     assert harness.more(before) == {"images": 1, "snapshots": 1}
 
 
-def test_a_builder_that_is_gone_is_launched_anew(harness: crashes.Harness, target: Target) -> None:
+def test_a_builder_that_is_gone_is_launched_anew(harness: Harness, target: Target) -> None:
     run = harness.run_id()
     before = harness.state()
     harness.proxy.arm(("StopInstances", 1), "before")
@@ -407,14 +467,14 @@ def test_a_builder_that_is_gone_is_launched_anew(harness: crashes.Harness, targe
     assert code == 0, said
     written = json.loads((harness.folder / "runs" / run / "manifest.json").read_text())
     assert written["builder"]["instance"] != lost
-    assert [each["exit_code"] for each in written["steps"]] == [0, 0, 0]
+    assert [each["exit_code"] for each in written["steps"]] == [0, 0]
     more = harness.more(before)
     # A command that was under way on the lost builder never ends there.
     more.pop("commands", None)
     assert more == {"images": 1, "snapshots": 1}
 
 
-def test_the_notebook_run_again_with_the_runs_id_goes_on(harness: crashes.Harness) -> None:
+def test_the_notebook_run_again_with_the_runs_id_goes_on(harness: Harness) -> None:
     run = harness.run_id()
     before = harness.state()
     harness.proxy.arm(("StopInstances", 1), "after")
@@ -428,7 +488,7 @@ def test_the_notebook_run_again_with_the_runs_id_goes_on(harness: crashes.Harnes
     assert harness.more(before) == {"images": 1, "snapshots": 1}
 
 
-def test_two_processes_on_one_run_are_one_too_many(harness: crashes.Harness, target: Target, tmp_path: Path) -> None:
+def test_two_processes_on_one_run_are_one_too_many(harness: Harness, target: Target, tmp_path: Path) -> None:
     plan = plans.load(harness.plan)
     first = executor.build(target, plan, runs=tmp_path)
     with first.run.lock(), pytest.raises(InputError, match=f"process {os.getpid()}, which started at 20") as caught:
@@ -445,20 +505,18 @@ def test_a_lock_that_nobody_holds_is_no_hindrance(tmp_path: Path) -> None:
         pass
 
 
-def test_a_plan_that_changed_is_not_gone_on_with(harness: crashes.Harness, target: Target, tmp_path: Path) -> None:
+def test_a_plan_that_changed_is_not_gone_on_with(harness: Harness, target: Target, tmp_path: Path) -> None:
     plan = plans.load(harness.plan)
     first = executor.build(target, plan, runs=tmp_path / "runs")
-    changed = tmp_path / "changed.yaml"
-    changed.write_text(crashes.PLAN.replace("size_gib: 30", "size_gib: 31"))
+    changed = harness.folder / "changed.yaml"
+    changed.write_text(SHORT.replace("size_gib: 30", "size_gib: 31"))
     with pytest.raises(InputError, match="has changed since the run began") as caught:
         executor.build(target, plans.load(changed), runs=tmp_path / "runs", run_id=first.run.id, resume=True)
     assert caught.value.hint
 
 
 @pytest.mark.parametrize("what", ["provenance", "account"])
-def test_a_run_does_not_go_on_somewhere_else(
-    harness: crashes.Harness, target: Target, tmp_path: Path, what: str
-) -> None:
+def test_a_run_does_not_go_on_somewhere_else(harness: Harness, target: Target, tmp_path: Path, what: str) -> None:
     """Else it would be built a second time there, and what it left here would be forgotten."""
     plan, run, before = plans.load(harness.plan), Run.create(tmp_path), harness.state()
     site = executor.place_mark(run.id, "999999999999" if what == "account" else target.identity().account)
@@ -510,7 +568,7 @@ def test_what_another_version_wrote_is_read_as_far_as_it_goes(entry: dict[str, A
 
 
 def test_a_build_that_does_not_say_of_which_plan_is_not_gone_on_with(
-    harness: crashes.Harness, target: Target, tmp_path: Path
+    harness: Harness, target: Target, tmp_path: Path
 ) -> None:
     run = Run.create(tmp_path)
     run.journal.write("build", plan="crash")
