@@ -28,9 +28,7 @@ def nothing_stays(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> Iterator[Non
     yield
     stage.lab.set_fleet_faults()
     stage.lab.set_faults()
-    left = stage.left()
-    left.pop("commands", None)
-    assert left == {}
+    assert stage.gone() == {}
     with kube.connect(None) as cluster:
         assert cluster.objects("pods") == []
     assert stage.called <= allowed(stage)

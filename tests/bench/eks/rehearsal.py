@@ -114,6 +114,13 @@ class Stage:
         now = self.lab.state()
         return {kind: now[kind] - self.before[kind] for kind in now if now[kind] != self.before[kind]}
 
+    def gone(self) -> dict[str, int]:
+        """Wait until nothing is left, and give what is: one that shuts down has its volumes until it has ended."""
+        until = time.monotonic() + 60
+        while (left := {kind: n for kind, n in self.left().items() if kind != "commands"}) and time.monotonic() < until:
+            time.sleep(0.05)
+        return left
+
 
 def allowed(stage: Stage) -> set[str]:
     """Give the calls that the policy of an experiment allows, as `service.Operation`, launched either way."""
@@ -125,6 +132,7 @@ def allowed(stage: Stage) -> set[str]:
 
 def kill_in_first_trial(stage: Stage, experiment: Experiment, runs: Path) -> Run:
     """Run an experiment from the command line, in which nothing joins, and kill it once it has its first instance."""
+    assert stage.gone() == {}  # an instance of before, on its way out, would be taken for the first one
     stage.lab.set_fleet_faults({"group": "*", "fault": "never-joins"})
     runs.mkdir(exist_ok=True)
     file = runs / "experiment.yaml"

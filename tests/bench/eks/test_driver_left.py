@@ -30,7 +30,7 @@ def test_ctrl_c_leaves_nothing_and_the_run_goes_on(stage: Stage, tmp_path: Path)
     with pytest.MonkeyPatch.context() as patch, pytest.raises(Interrupted):
         patch.setattr(Waiting, "spoke", press)
         stage.run(experiment, place)
-    assert {kind: number for kind, number in stage.left().items() if kind != "commands"} == {}
+    assert stage.gone() == {}
     assert read_run(place.folder).state == "interrupted"
     found = stage.run(experiment, place)
     assert [each.outcome for each in found.trials] == ["interrupted", "ok"]
