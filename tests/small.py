@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from leptonami import plan as plans
-from leptonami.plan import Plan
+import pytest
 
-__all__ = ["NO_STEPS", "PLAN", "load", "scripts", "write"]
+from leptonami import plan as plans
+from leptonami.build import executor
+from leptonami.errors import LeptonamiError
+from leptonami.plan import Plan
+from leptonami.target import connect
+
+__all__ = ["NO_STEPS", "PLAN", "build_here", "load", "scripts", "write"]
 
 PLAN: dict[str, Any] = {
     "schema": 1,
@@ -46,3 +52,19 @@ def write(folder: Path, **changes: Any) -> Path:
 def load(folder: Path, **changes: Any) -> Plan:
     """Write the plan with some sections replaced, and load it."""
     return plans.load(write(folder, **changes))
+
+
+def build_here(
+    environment: Mapping[str, str], plan: Path, runs: Path, *, run_id: str | None = None, resume: bool = False
+) -> tuple[int, str]:
+    """Build in a lab without a process of its own, which takes as long to start; gives exit code and error."""
+    with pytest.MonkeyPatch.context() as patched:
+        for name, value in environment.items():
+            patched.setenv(name, value)
+        loaded = plans.load(plan)
+        try:
+            with connect("lab", region=loaded.region) as target:
+                executor.build(target, loaded, runs=runs, run_id=run_id, resume=resume)
+        except LeptonamiError as error:
+            return error.exit_code, str(error)
+    return 0, ""

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner
+from small import build_here
 
 from leptonami import plan as plans
 from leptonami.build import base as bases
@@ -20,7 +21,7 @@ from leptonami.build import builder, command, executor
 from leptonami.build.names import LIFETIME
 from leptonami.build.past import Past
 from leptonami.cli import cli
-from leptonami.errors import BuildError, InputError, Interrupted, LeptonamiError
+from leptonami.errors import BuildError, InputError, Interrupted
 from leptonami.lab import Lab
 from leptonami.progress import Silent
 from leptonami.runs import Run
@@ -68,16 +69,8 @@ class Harness(crashes.Harness):
     def build(self, run: str, *, resume: bool = False) -> tuple[int, str]:
         if self.proxy.point:
             return super().build(run, resume=resume)
-        with pytest.MonkeyPatch.context() as patched:
-            for name in ("AWS_ENDPOINT_URL", *self.lab.environment):
-                patched.setenv(name, self.environment[name])
-            plan, runs = plans.load(self.plan), self.folder / "runs"
-            try:
-                with connect("lab", region=plan.region) as target:
-                    executor.build(target, plan, runs=runs, run_id=run, resume=resume)
-            except LeptonamiError as error:
-                return error.exit_code, str(error)
-        return 0, ""
+        environment = {**self.lab.environment, "AWS_ENDPOINT_URL": self.proxy.url}
+        return build_here(environment, self.plan, self.folder / "runs", run_id=run, resume=resume)
 
 
 @pytest.fixture(scope="module")
