@@ -91,7 +91,9 @@ def begin(target: Target, order: Order, source: Live, region: str, journal: Jour
     for failed in find(target, region, source.id):
         # It holds the name, and its token.
         discard(target, region, failed, journal)
-    attempts = len([each for each in journal.read() if each.get("event") == "discarded copy"])
+    # Of this region: the others' are discarded beside it, in any order.
+    here = [each for each in journal.read() if each.get("region") == region]
+    attempts = len([each for each in here if each.get("event") == "discarded copy"])
     request = copy_image(order, source, region)
     # The token stands for the whole request: a changed plan asks for another copy, a lost answer for the same one.
     token = Names(source.version, order.plan, "").token(
