@@ -22,7 +22,7 @@ from leptonami.lab.world import DEFAULT_SPEED, clean_environment, client_environ
 
 __all__ = ["Lab", "start"]
 
-STARTUP_S = 60
+STARTUP_S = 120  # two or three of the processor, which others may be at
 STOP_S = 60  # until it is killed, and leaves its files: it takes a second or two, more where others are at work
 POLL = "0.05:0.5"
 DEFAULT_KUBERNETES = "1.33"

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import time
+from datetime import UTC, datetime
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -11,17 +12,27 @@ from hypothesis import strategies as st
 
 from leptonami.lab.kube import tables
 from leptonami.lab.kube.cells import CELLS
-from leptonami.lab.kube.objects import timestamp
 from leptonami.lab.kube.resources import Column, Kind, Registry, builtin
 
 REGISTRY = Registry(builtin())
+NOW = 1_800_000_000.0  # ages are of this moment: on a clock that runs, every so often a second is over meanwhile
 RUNNING = {"running": {}}
 DONE = {"terminated": {"exitCode": 0, "reason": "Completed"}}
 
 
+@pytest.fixture(autouse=True)
+def clock(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the tables be made at one moment."""
+    monkeypatch.setattr(tables, "time", SimpleNamespace(time=lambda: NOW))
+
+
+def stamp(later: float) -> str:
+    return datetime.fromtimestamp(NOW + later, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
 def cells(obj: dict[str, Any], plural: str = "pods", group: str = "") -> dict[str, Any]:
     kind = REGISTRY.find(group, "v1", plural)
-    obj = {**obj, "metadata": {"name": "x", "creationTimestamp": timestamp(-65), **obj.get("metadata", {})}}
+    obj = {**obj, "metadata": {"name": "x", "creationTimestamp": stamp(-65), **obj.get("metadata", {})}}
     made = tables.table(kind, [obj], "v1", include="None")
     return dict(zip([each.name for each in kind.columns], made["rows"][0]["cells"], strict=True))
 
@@ -115,7 +126,7 @@ def test_a_pods_status_is_kubectls_word(given: dict[str, Any], status: str, read
 
 
 def test_restarts_tell_when_the_last_one_was() -> None:
-    ended = {"terminated": {"finishedAt": timestamp(-301)}}
+    ended = {"terminated": {"finishedAt": stamp(-301)}}
     found = cells(pod(container(state=RUNNING, ready=True, restartCount=3, lastState=ended) | {"restartCount": 3}))
     assert found["Restarts"].startswith("3 (5m") and found["Restarts"].endswith("s ago)")
     assert cells(pod(container(state=RUNNING)))["Restarts"] == "0"
@@ -187,8 +198,8 @@ def test_both_faces_of_an_event_look_alike() -> None:
         "involvedObject": {"kind": "Pod", "name": "p"},
         "source": {"component": "kubelet", "host": "n"},
         "count": 4,
-        "firstTimestamp": timestamp(-30),
-        "lastTimestamp": timestamp(-20),
+        "firstTimestamp": stamp(-30),
+        "lastTimestamp": stamp(-20),
         "reason": "BackOff",
         "message": " text\n",
     }
@@ -203,6 +214,7 @@ def test_both_faces_of_an_event_look_alike() -> None:
     new = {names.get(key, key): value for key, value in core.items()}
     first, second = cells(core, "events"), cells(new, "events", "events.k8s.io")
     assert first == second
+    assert (first["First Seen"], first["Last Seen"]) == ("30s", "20s")
     assert (first["Object"], first["Source"], first["Message"], first["Count"]) == ("pod/p", "kubelet, n", "text", 4)
 
 
@@ -257,11 +269,11 @@ CUSTOM = Kind("g", "v1", "things", "Thing", "thing", True, custom=True, storage=
 )
 def test_columns_of_custom_kinds(path: str, kind: str, expected: Any) -> None:
     obj = {
-        "metadata": {"name": "x", "creationTimestamp": timestamp(-65), "annotations": {"example.com/x": "noted"}},
+        "metadata": {"name": "x", "creationTimestamp": stamp(-65), "annotations": {"example.com/x": "noted"}},
         "spec": {"a": "text", "n": 3, "dotted.key": "d", "list": [1, 2], "yes": True},
         "status": {"conditions": [{"type": "Other", "status": "False"}, {"type": "Ready", "status": "True"}]},
     }
-    assert tables.cell(CUSTOM, Column("C", kind, path=path), obj, {}, time.time()) == expected
+    assert tables.cell(CUSTOM, Column("C", kind, path=path), obj, {}, NOW) == expected
 
 
 JSON = st.recursive(
