@@ -6,17 +6,12 @@ from collections.abc import Iterator
 
 import pytest
 from helpers import Account
-from hypothesis import HealthCheck, settings
 
 from leptonami.lab import Lab, start
 from leptonami.lab.node import sandbox
 
 __all__: list[str] = []
 LONG_S = 120.0  # for what comes sooner or later, on however busy a machine
-
-# How long an example takes, or is looked for, says how busy the machine is. Hypothesis does the same where it sees CI.
-settings.register_profile("busy", deadline=None, suppress_health_check=[HealthCheck.too_slow])
-settings.load_profile("busy")
 
 
 @pytest.fixture(scope="module")
