@@ -17,7 +17,7 @@ from typing import Any
 import boto3
 import pytest
 from botocore.exceptions import ClientError
-from small import NO_STEPS
+from small import NO_STEPS, scripts
 from small import load as plan_of
 
 from leptonami import policy
@@ -45,15 +45,20 @@ def lab() -> Iterator[Lab]:
         yield running
 
 
-@pytest.fixture(autouse=True)
-def hurry(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Wait for nothing for minutes: what cannot be removed here never can."""
+def wait_at_most(monkeypatch: pytest.MonkeyPatch, seconds: float, of: float | None = None) -> None:
+    """Shorten every wait, or those that would take so long."""
     real = Target.poll
 
     def poll(self: Target, check: Any, *, timeout: float, **more: Any) -> Any:
-        return real(self, check, timeout=min(timeout, 20.0 if timeout != 300 else 1.0), **more)
+        return real(self, check, timeout=min(timeout, seconds) if of in {None, timeout} else timeout, **more)
 
     monkeypatch.setattr(Target, "poll", poll)
+
+
+@pytest.fixture(autouse=True)
+def hurry(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Wait for nothing for minutes, and no less than a busy machine may need."""
+    wait_at_most(monkeypatch, 60.0)
     lab.set_faults()
     yield
     lab.set_faults()
@@ -172,6 +177,7 @@ def test_a_plan_with_its_own_network_and_profile(lab: Lab, tmp_path: Path, monke
             "security_groups": [group],
             "instance_profile": "image-builder",
         },
+        **scripts(tmp_path, "true"),
     )
     iam.create_role(RoleName="the-builders", AssumeRolePolicyDocument=TRUST)
     document = json.dumps(policy.builder_document(plan))
@@ -205,7 +211,7 @@ def boundary(lab: Lab) -> dict[str, Any]:
 def test_a_plan_with_a_boundary_builds_within_it(
     lab: Lab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, boundary: dict[str, Any]
 ) -> None:
-    plan, before = plan_of(tmp_path, **boundary), lab.state()
+    plan, before = plan_of(tmp_path, **boundary, **scripts(tmp_path, "true")), lab.state()
     with open_as(lab, statements_of(plan), monkeypatch) as target:
         executor.build(target, plan, runs=tmp_path / "runs")
         # And the same credentials make and fill no role without it.
@@ -299,6 +305,9 @@ def test_without_one_statement_the_build_fails_where_expected(
     lab: Lab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, sid: str
 ) -> None:
     call, named, left, changes = REFUSED[sid]
+    if "instances" in left:
+        # The builder stays and its group in use, however long one waits for that.
+        wait_at_most(monkeypatch, 1.0, of=300)
     plan, before = plan_of(tmp_path, **changes), lab.state()
     with open_as(lab, statements_of(plan, sid), monkeypatch) as target, pytest.raises(CredentialsError) as caught:
         executor.build(target, plan, runs=tmp_path / "runs")
@@ -559,7 +568,7 @@ class TestOthers:
 def test_a_run_that_goes_on_sets_anew_until_when_it_may_stay_and_no_other_tag(
     lab: Lab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    plan, before = plan_of(tmp_path), lab.state()
+    plan, before = plan_of(tmp_path, **scripts(tmp_path, "true")), lab.state()
     run_id = "20261101-000000-a1b2c3"
 
     def stop(*_: object) -> None:

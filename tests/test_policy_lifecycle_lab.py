@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 from small import load
-from test_policy_lab import ACCOUNT, admin, difference, manifest, open_as
+from test_policy_lab import ACCOUNT, admin, difference, manifest, open_as, wait_at_most
 
 from leptonami import plan as plans
 from leptonami.build import executor
@@ -38,12 +38,7 @@ def lab() -> Iterator[Lab]:
 
 @pytest.fixture(autouse=True)
 def hurry(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    real = Target.poll
-
-    def poll(self: Target, check: Any, *, timeout: float, **more: Any) -> Any:
-        return real(self, check, timeout=min(timeout, 10.0), **more)
-
-    monkeypatch.setattr(Target, "poll", poll)
+    wait_at_most(monkeypatch, 60.0)
     lab.set_faults()
     yield
     lab.set_faults()
