@@ -170,9 +170,9 @@ def leave(lab: Lab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, **changes: 
 
 
 def run_sweep(target: Target, tmp_path: Path) -> Any:
-    # The run was begun with another key, so its owner is named. A sweep has a run of its own, which is the later one.
-    build = min((tmp_path / "runs").glob("*/manifest.json"))
-    owner = json.loads(build.read_text())["owner"]
+    # The run was begun with another key, so its owner is named. A sweep has a run of its own, maybe of the same second.
+    manifests = [json.loads(each.read_text()) for each in (tmp_path / "runs").glob("*/manifest.json")]
+    (owner,) = [each["owner"] for each in manifests if "owner" in each]
     return sweep(target, runs=tmp_path / "runs", regions=[HOME], owners=[owner], act=True, even_kept=True)
 
 
