@@ -463,7 +463,7 @@ def test_an_interrupt_stops_the_waits_and_leaves_the_copies(shop: Shop, monkeypa
     begun = time.monotonic()
     with pytest.raises(Interrupted, match="publishing again takes them up"):
         shop.publish(made)
-    assert time.monotonic() - begun < 20
+    assert time.monotonic() - begun < 120
     assert shop.record(made)["state"] == "interrupted"
     monkeypatch.undo()
     # The environment of the lab is gone with the patch; the clients have been made.
