@@ -428,7 +428,7 @@ def scriptable(lab: Lab, world: dict[str, str]) -> str:
     iam.create_instance_profile(InstanceProfileName="agents")
     iam.add_role_to_instance_profile(InstanceProfileName="agents", RoleName="agents")
     specification = {"ResourceType": "instance", "Tags": [{"Key": "leptonami:plan", "Value": "other"}]}
-    made, deadline = "", time.monotonic() + 30
+    made, deadline = "", time.monotonic() + 120
     while time.monotonic() < deadline:
         with contextlib.suppress(ClientError):
             made = (
