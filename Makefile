@@ -10,6 +10,9 @@ PYTEST := $(BIN)/python -m pytest
 WEB := tests/web
 WEB_STAMP := $(WEB)/node_modules/.set-up
 
+# Tests and demo start hundreds of processes: where nothing that was compiled is kept, each compiles leptonami anew.
+unexport PYTHONDONTWRITEBYTECODE
+
 .DEFAULT_GOAL := help
 .PHONY: help setup web web-lock demo lab lint types unit notebooks docs test lock clean notebook-outputs
 
@@ -24,8 +27,8 @@ $(STAMP): requirements.lock pyproject.toml
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || { \
 	  rm -rf $(VENV); echo "venv is missing: apt-get install python3-venv" >&2; exit 2; }
 	@echo "setting up $(VENV) from requirements.lock (about a minute the first time)" >&2
-	@# The lock has everything (pip check says so), and what is imported is compiled then: pip would compile all of it.
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-compile --require-hashes -r requirements.lock
+	@# The lock has everything: pip need not resolve it anew, and pip check says so below.
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r requirements.lock
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
 	@$(BIN)/python -m pip check
 	@touch $@
@@ -59,9 +62,9 @@ types: setup ## The type checker, strict
 # Three at once on two cores, and real processes: what fails there, and only that, is run once more, alone. Whatever fails
 # twice fails; what does not is named, and is a defect all the same (CONTRIBUTING.md).
 unit: setup ## Unit, contract, build and page tests
-	@echo "$(PYTEST) -n 3 --dist loadfile tests"
-	@$(PYTEST) -n 3 --dist loadfile tests || { code=$$?; test $$code -eq 1 || exit $$code; \
-	  echo "failed beside others; once more, alone:"; $(PYTEST) --last-failed --maxfail 3 -rA --show-capture no tests; }
+	@echo "$(PYTEST) -p no:nbval -n 3 --dist loadfile tests"
+	@$(PYTEST) -p no:nbval -n 3 --dist loadfile tests || { code=$$?; test $$code -eq 1 || exit $$code; \
+	  echo "failed beside others; once more, alone:"; $(PYTEST) -p no:nbval --last-failed --maxfail 3 -rA --show-capture no tests; }
 
 notebooks: setup ## The notebooks against their kept outputs, strictly, on the lab
 	$(PYTEST) -p no:xdist -p no:cacheprovider --nbval --nbval-current-env --nbval-cell-timeout=300 \
