@@ -25,7 +25,7 @@ from pydantic import BeforeValidator, Field
 
 from leptonami import datafiles
 from leptonami.errors import InputError
-from leptonami.validation import Strict, Wrong, near, validate
+from leptonami.validation import Strict, Wrong, choose, validate
 from leptonami.yamlfile import read, refuse
 
 __all__ = ["Catalog", "ClusterInfo", "Family", "KubernetesVersion", "Release", "load", "user_data"]
@@ -372,12 +372,6 @@ class Catalog:
 def minor(version: str) -> int:
     """Give the number by which Kubernetes versions are ordered: 1.9 comes before 1.10."""
     return int(version.partition(".")[2])
-
-
-def choose(word: str, known: Mapping[str, Any], what: str) -> str:
-    """Name what there is to choose from, the nearest first."""
-    guess = near(word, known)
-    return f"{f'{guess} ' if guess else ''}{what}: {', '.join(known)}"
 
 
 @lru_cache(maxsize=1)

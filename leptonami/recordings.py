@@ -21,7 +21,7 @@ from pydantic import Field, field_validator, model_validator
 from leptonami import datafiles
 from leptonami.catalog import Date
 from leptonami.errors import InputError
-from leptonami.validation import Strict, Wrong, near, validate
+from leptonami.validation import Strict, Wrong, choose, validate
 from leptonami.yamlfile import read, refuse
 
 __all__ = ["Kind", "RecordedFile", "Recording", "get", "recordings"]
@@ -293,12 +293,7 @@ def get(id: str) -> Recording:
     """
     known = {each.id: each for each in recordings()}
     if id not in known:
-        guess = near(id, known)
-        raise InputError(
-            f"there is no recording {id!r}",
-            resource="recording",
-            hint=f"{f'{guess} ' if guess else ''}recordings: {', '.join(known)}",
-        )
+        raise InputError(f"there is no recording {id!r}", resource="recording", hint=choose(id, known, "recordings"))
     return known[id]
 
 

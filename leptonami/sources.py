@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import stat
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import closing, nullcontext
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -322,12 +322,12 @@ def unreadable(name: str, error: OSError | ValueError) -> InputError:
     return InputError(f"it cannot be read: {reason}", resource=name)
 
 
-def nearby(path: Path) -> str | None:
-    """Say what a missing file may have been called."""
+def nearby(path: Path, suffixes: Collection[str] = ()) -> str | None:
+    """Say what a missing file may have been called: one with these suffixes, if some are given."""
     import difflib
 
     try:
-        names = [each.name for each in path.parent.iterdir()]
+        names = [each.name for each in path.parent.iterdir() if not suffixes or each.suffix in suffixes]
     except (OSError, ValueError):
         return None
     near = difflib.get_close_matches(path.name, names, n=3, cutoff=0.5)

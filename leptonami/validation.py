@@ -9,7 +9,7 @@ from __future__ import annotations
 import difflib
 import re
 import typing
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -84,6 +84,12 @@ def near(word: str, words: Iterable[str]) -> str | None:
     """Give a `did you mean ...?` for a misspelt word, or None."""
     found = difflib.get_close_matches(word, list(words), n=1, cutoff=0.6)
     return f"did you mean {found[0]}?" if found else None
+
+
+def choose(word: str, known: Collection[str], what: str) -> str:
+    """Name what there is to choose from, the nearest first."""
+    guess = near(word, known)
+    return f"{f'{guess} ' if guess else ''}{what}: {', '.join(known)}"
 
 
 def validate(model: type[Model], document: Document) -> tuple[Model | None, list[Problem]]:

@@ -267,7 +267,9 @@ def read(path: Path | str, *, what: str = "file") -> Document:
         with path.open("rb") as stream:
             raw = stream.read(MAX_BYTES + 1)
     except FileNotFoundError as error:
-        raise InputError(f"there is no such {what}", resource=name, hint=nearby(path)) from error
+        from leptonami.sources import nearby
+
+        raise InputError(f"there is no such {what}", resource=name, hint=nearby(path, {".yaml", ".yml"})) from error
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
         raise InputError(f"the {what} cannot be read: {reason}", resource=name) from error
@@ -283,18 +285,6 @@ def read(path: Path | str, *, what: str = "file") -> Document:
             hint="save it as UTF-8 text",
         ) from error
     return parse(text, name=name, what=what)
-
-
-def nearby(path: Path) -> str | None:
-    """Say what a missing file may have been called."""
-    import difflib
-
-    try:
-        names = [each.name for each in path.parent.iterdir() if each.suffix in {".yaml", ".yml"}]
-    except OSError:
-        return None
-    near = difflib.get_close_matches(path.name, names, n=3, cutoff=0.5)
-    return f"did you mean {', '.join(str(path.parent / each) for each in near)}?" if near else None
 
 
 def parse(text: str, *, name: str = "<text>", what: str = "file") -> Document:

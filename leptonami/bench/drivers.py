@@ -6,7 +6,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 from leptonami.errors import InputError
-from leptonami.validation import near
+from leptonami.validation import choose
 
 if TYPE_CHECKING:
     from leptonami.bench.model import Driver, Setup
@@ -32,12 +32,7 @@ def open_driver(name: str, setup: Setup) -> Driver:
         If there is none of that name, or what it needs is not installed.
     """
     if name not in DRIVERS:
-        guess = near(name, DRIVERS)
-        raise InputError(
-            f"there is no driver {name!r}",
-            resource="driver",
-            hint=f"{f'{guess} ' if guess else ''}drivers: {', '.join(DRIVERS)}",
-        )
+        raise InputError(f"there is no driver {name!r}", resource="driver", hint=choose(name, DRIVERS, "drivers"))
     module, _ = DRIVERS[name]
     try:
         driver: Driver = import_module(module).open_driver(setup)

@@ -26,8 +26,9 @@ def catalog() -> None:
 @click.option("--json", "as_json", is_flag=True, help="Write every release as JSON.")
 def list_(family: str | None, as_json: bool) -> None:
     """List the families, their versions and the Kubernetes versions they exist for."""
-    from leptonami.catalog import choose, load
+    from leptonami.catalog import load
     from leptonami.errors import InputError
+    from leptonami.validation import choose
 
     known = load()
     if family is not None and family not in known.families:

@@ -12,7 +12,7 @@ from pydantic import AfterValidator, Field
 from leptonami import datafiles
 from leptonami.decide.options import Id, Options, Text
 from leptonami.errors import InputError
-from leptonami.validation import Strict, Wrong, near, validate
+from leptonami.validation import Strict, Wrong, choose, validate
 from leptonami.yamlfile import read, refuse
 
 __all__ = ["Criteria", "Criterion", "load", "parse_weights"]
@@ -58,13 +58,8 @@ class Criteria(Strict):
         for each in self.criteria:
             if each.id == id:
                 return each
-        known = [each.id for each in self.criteria]
-        guess = near(id, known)
-        raise InputError(
-            f"there is no criterion {id!r}",
-            resource="criteria",
-            hint=f"{f'{guess} ' if guess else ''}criteria: {', '.join(known)}",
-        )
+        hint = choose(id, [each.id for each in self.criteria], "criteria")
+        raise InputError(f"there is no criterion {id!r}", resource="criteria", hint=hint)
 
     def with_weights(self, weights: Mapping[str, float]) -> Criteria:
         """Give the same with some weights changed.

@@ -21,7 +21,7 @@ from leptonami.catalog import load as load_catalog
 from leptonami.decide.checks import CHECKS, version_key
 from leptonami.errors import InputError
 from leptonami.recordings import recordings
-from leptonami.validation import Matching, Strict, near, validate
+from leptonami.validation import Matching, Strict, choose, near, validate
 from leptonami.verdicts.scaledown import Branch
 from leptonami.yamlfile import Document, Problem, read, refuse
 
@@ -173,13 +173,8 @@ class Options(Strict):
         for each in self.questions:
             if each.id == id:
                 return each
-        known = [each.id for each in self.questions]
-        guess = near(id, known)
-        raise InputError(
-            f"there is no question {id!r}",
-            resource="question",
-            hint=f"{f'{guess} ' if guess else ''}questions: {', '.join(known)}",
-        )
+        hint = choose(id, [each.id for each in self.questions], "questions")
+        raise InputError(f"there is no question {id!r}", resource="question", hint=hint)
 
     def option(self, id: str) -> Option:
         """Find an option whose id is known to be there."""
