@@ -19,14 +19,14 @@ unexport PYTHONDONTWRITEBYTECODE
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## */  make \1	/' | expand -t 22
 
-setup: $(STAMP) ## Make the environment from the lock (about a minute the first time)
+setup: $(STAMP) ## Make the environment from the lock (one to three minutes the first time)
 
 $(STAMP): requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
 	  echo "leptonami needs Python 3.11 or newer; $(PYTHON) is $$($(PYTHON) --version 2>&1). Try: make PYTHON=python3.12 $(MAKECMDGOALS)" >&2; exit 2; }
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || { \
 	  rm -rf $(VENV); echo "venv is missing: apt-get install python3-venv" >&2; exit 2; }
-	@echo "setting up $(VENV) from requirements.lock (about a minute the first time)" >&2
+	@echo "setting up $(VENV) from requirements.lock (one to three minutes the first time)" >&2
 	@# The lock has everything: pip need not resolve it anew, and pip check says so below.
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r requirements.lock
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
